@@ -1,0 +1,1 @@
+//! A tape of hand-written gradient rules over softurn kernels, with parameters and optimizers.

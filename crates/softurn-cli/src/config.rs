@@ -1,0 +1,402 @@
+//! The configuration of a run: flags over TOML over defaults, resolved into one flat struct.
+//!
+//! [`Settings`] is what a person wrote, in flags or in a file; [`Config`] is what a run uses. Keys are the flags with
+//! underscores.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use crate::failure::{Failure, Result};
+use crate::methods::{self, METHODS};
+
+/// Prior over the assignments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Prior {
+    /// All groups equally likely
+    Uniform,
+    /// Learned proportions, rows independent of each other
+    Categorical,
+    /// Learned group sizes: a noncentral hypergeometric distribution over counts
+    Hypergeometric,
+}
+
+impl fmt::Display for Prior {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Prior::Uniform => "uniform",
+            Prior::Categorical => "categorical",
+            Prior::Hypergeometric => "hypergeometric",
+        })
+    }
+}
+
+/// Settings that a person gave; what is absent falls back to the next layer.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[group(skip)]
+pub struct Settings {
+    /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
+    #[arg(long, value_name = "digits|FILE[:ARRAY]", help_heading = "Input")]
+    pub data: Option<String>,
+    /// True labels, for the final score only
+    #[arg(
+        long,
+        value_name = "FILE[:ARRAY]",
+        conflicts_with = "label_column",
+        help_heading = "Input"
+    )]
+    pub labels: Option<String>,
+    /// Column of a csv file that holds the true labels
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub label_column: Option<String>,
+    /// Take the first N rows only
+    #[arg(long, value_name = "N", help_heading = "Input")]
+    pub rows: Option<usize>,
+
+    /// Number of clusters
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub k: Option<usize>,
+    /// Clustering method [default: variational]
+    #[arg(long, value_name = "NAME", value_parser = method_parser(), help_heading = "Model")]
+    pub method: Option<String>,
+    /// Prior over the assignments [default: hypergeometric]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub prior: Option<Prior>,
+    /// Widths of the encoder's hidden layers; the decoder mirrors them [default: 256,128]
+    #[arg(
+        long,
+        value_name = "N,N,...",
+        value_delimiter = ',',
+        help_heading = "Model"
+    )]
+    pub hidden: Option<Vec<usize>>,
+    /// Width of the latent space [default: 10]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub latent: Option<usize>,
+
+    /// Epochs of the main training [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub epochs: Option<usize>,
+    /// Epochs of pretraining [default: 50]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub pretrain_epochs: Option<usize>,
+    /// Rows of a minibatch [default: 256]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch: Option<usize>,
+    /// Adam's step size [default: 0.001]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    pub learning_rate: Option<f64>,
+    /// Temperature of the relaxed draws [default: 0.5]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    pub temperature: Option<f64>,
+    /// Seed of every random number [default: 0]
+    // TOML integers are signed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Training")]
+    pub seed: Option<u64>,
+    /// Adapter by index or by part of its name, see `softurn devices` [default: the fastest kind]
+    #[arg(long, value_name = "NAME|INDEX", help_heading = "Training")]
+    pub adapter: Option<String>,
+}
+
+fn method_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        METHODS
+            .iter()
+            .map(|method| PossibleValue::new(method.name).help(method.summary)),
+    )
+}
+
+/// The resolved configuration: every value that decides the result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `digits` or `FILE[:ARRAY]`, see [`Source`].
+    pub data: String,
+    /// `FILE[:ARRAY]` of the true labels.
+    pub labels: Option<String>,
+    /// Csv column of the true labels.
+    pub label_column: Option<String>,
+    /// Only the first so many rows; all when absent.
+    pub rows: Option<usize>,
+    /// Number of clusters.
+    pub k: usize,
+    /// A name of [`METHODS`].
+    pub method: String,
+    /// Prior over the assignments.
+    pub prior: Prior,
+    /// Widths of the encoder's hidden layers.
+    pub hidden: Vec<usize>,
+    /// Width of the latent space.
+    pub latent: usize,
+    /// Epochs of the main training.
+    pub epochs: usize,
+    /// Epochs of pretraining.
+    pub pretrain_epochs: usize,
+    /// Rows of a minibatch.
+    pub batch: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Temperature of the relaxed draws.
+    pub temperature: f64,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// Adapter by index or part of its name; the context chooses when absent.
+    pub adapter: Option<String>,
+}
+
+fn defaults() -> Settings {
+    Settings {
+        method: Some(METHODS[0].name.into()),
+        prior: Some(Prior::Hypergeometric),
+        hidden: Some(vec![256, 128]),
+        latent: Some(10),
+        epochs: Some(100),
+        pretrain_epochs: Some(50),
+        batch: Some(256),
+        learning_rate: Some(1e-3),
+        temperature: Some(0.5),
+        seed: Some(0),
+        ..Settings::default()
+    }
+}
+
+impl Config {
+    /// Resolves `flags` over the settings of `file` over the defaults, and checks every value.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] naming the key in the file or the flag.
+    pub fn resolve(flags: &Settings, file: Option<&Path>) -> Result<Self> {
+        let mut table = table_of(&defaults())?;
+        if let Some(path) = file {
+            table.extend(read_settings("--config", path)?);
+        }
+        table.extend(table_of(flags)?);
+        for key in ["data", "k"] {
+            if !table.contains_key(key) {
+                return Err(Failure::bad_input(
+                    flag(key),
+                    "missing; give it as a flag or in a --config file",
+                ));
+            }
+        }
+        let config: Config = table
+            .try_into()
+            .map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads the resolved configuration that an earlier run stored.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut table = table_of(&defaults())?;
+        table.extend(read_settings("--resume", path)?);
+        table
+            .try_into()
+            .map_err(|error: toml::de::Error| Failure::bad_input(path.display(), error.message()))
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = |key, value: f64| {
+            // The negation lets NaN fail.
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Failure::bad_input(
+                    flag(key),
+                    format!("{value} is not a positive number"),
+                ));
+            }
+            Ok(())
+        };
+        positive("k", self.k as f64)?;
+        positive("latent", self.latent as f64)?;
+        positive("batch", self.batch as f64)?;
+        positive("epochs", self.epochs as f64)?;
+        positive("learning_rate", self.learning_rate)?;
+        positive("temperature", self.temperature)?;
+        for &width in &self.hidden {
+            positive("hidden", width as f64)?;
+        }
+        if let Some(rows) = self.rows {
+            positive("rows", rows as f64)?;
+        }
+        if !methods::names().any(|name| name == self.method) {
+            let known = methods::names().collect::<Vec<_>>().join(", ");
+            return Err(Failure::bad_input(
+                "--method",
+                format!("'{}' is none of {known}", self.method),
+            ));
+        }
+        if self.labels.is_some() && self.label_column.is_some() {
+            return Err(Failure::bad_input(
+                "--label-column",
+                "cannot be used together with --labels",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks what only the loaded data can tell: enough rows for the clusters, one label per row.
+    pub fn check_data(&self, rows: usize, labels: Option<usize>) -> Result<()> {
+        if self.k > rows {
+            return Err(Failure::bad_input(
+                "--k",
+                format!("{} clusters for {rows} rows", self.k),
+            ));
+        }
+        match labels {
+            Some(labels) if labels != rows => Err(Failure::bad_input(
+                "--labels",
+                format!("{labels} labels for {rows} rows"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A resumed run keeps its configuration.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] naming the first key in which `self`, asked for now, differs from `stored`.
+    pub fn check_same(&self, stored: &Self) -> Result<()> {
+        let (now, then) = (table_of(self)?, table_of(stored)?);
+        let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
+        for key in KEYS {
+            if now.get(*key) != then.get(*key) {
+                let (now, then) = (show(now.get(*key)), show(then.get(*key)));
+                return Err(Failure::bad_input(
+                    flag(key),
+                    format!(
+                        "{now} differs from {then} in the run to resume; a resumed run keeps its configuration"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of `config.toml`: one line per value.
+    pub fn to_toml(&self) -> String {
+        self.rows_of_table()
+            .into_iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect()
+    }
+
+    /// Keys and values as the report's table shows them.
+    pub fn rows_of_table(&self) -> Vec<(String, String)> {
+        let table = table_of(self).unwrap_or_default();
+        KEYS.iter()
+            .filter_map(|key| {
+                table
+                    .get(*key)
+                    .map(|value| (key.to_string(), value.to_string()))
+            })
+            .collect()
+    }
+
+    /// SHA-256 of [`Config::to_toml`] in hexadecimal: what a checkpoint remembers of its configuration.
+    pub fn hash(&self) -> String {
+        Sha256::digest(self.to_toml())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// All keys, in the order of [`Config`].
+const KEYS: &[&str] = &[
+    "data",
+    "labels",
+    "label_column",
+    "rows",
+    "k",
+    "method",
+    "prior",
+    "hidden",
+    "latent",
+    "epochs",
+    "pretrain_epochs",
+    "batch",
+    "learning_rate",
+    "temperature",
+    "seed",
+    "adapter",
+];
+
+fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+fn table_of(value: &impl Serialize) -> Result<Table> {
+    Ok(Table::try_from(value).map_err(|error| anyhow::anyhow!("configuration: {error}"))?)
+}
+
+fn read_settings(argument: &str, path: &Path) -> Result<Table> {
+    let place = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::bad_input(argument, format!("{place}: {error}")))?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error
+            .span()
+            .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Failure::bad_input(
+            argument,
+            format!("{place}, line {line}: {}", error.message()),
+        )
+    })?;
+    // Key by key, because the deserializer's message does not say which key has the wrong type.
+    for (key, value) in &table {
+        if !KEYS.contains(&key.as_str()) {
+            return Err(Failure::bad_input(
+                argument,
+                format!("{place}: unknown key `{key}`"),
+            ));
+        }
+        let single = Table::from_iter([(key.clone(), value.clone())]);
+        single.try_into::<Settings>().map_err(|error| {
+            Failure::bad_input(
+                argument,
+                format!("{place}: key `{key}`: {}", error.message()),
+            )
+        })?;
+    }
+    Ok(table)
+}
+
+/// A file, and an array inside it where the format holds several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// The name after the last colon.
+    pub array: Option<String>,
+}
+
+impl Source {
+    /// Splits `FILE[:ARRAY]`. A name that exists as it stands is a file, whatever colons it has.
+    pub fn parse(text: &str) -> Self {
+        match text.rsplit_once(':') {
+            // A single letter before the colon is a Windows drive, a separator after it belongs to a path.
+            Some((path, array))
+                if path.len() > 1
+                    && !array.is_empty()
+                    && !array.contains(['/', '\\'])
+                    && !Path::new(text).exists() =>
+            {
+                Source {
+                    path: path.into(),
+                    array: Some(array.into()),
+                }
+            }
+            _ => Source {
+                path: text.into(),
+                array: None,
+            },
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The softurn command line: parse, run, print, exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use softurn_cli::args::{self, Command};
+use softurn_cli::failure::Result;
+use softurn_cli::{devices, interrupt, run};
+
+fn main() -> ExitCode {
+    match execute() {
+        Ok(output) => {
+            // A closed pipe (`softurn ... | head`) is the reader's choice, not a failure of the run.
+            let _ = writeln!(io::stdout(), "{}", output.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn execute() -> Result<String> {
+    let cli = match args::parse(std::env::args_os())? {
+        args::Parsed::Run(cli) => cli,
+        args::Parsed::Print(text) => return Ok(text),
+    };
+    match cli.command {
+        Command::Cluster(args) => {
+            let stop = interrupt::install()?;
+            Ok(run::cluster(&args, stop)?.render(args.json))
+        }
+        Command::Devices(args) => Ok(devices::render(&devices::list()?, args.json)),
+    }
+}

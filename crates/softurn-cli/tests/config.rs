@@ -1,0 +1,215 @@
+//! Arguments and configuration: which layer wins, what is refused, what a resumed run insists on.
+
+use std::fs;
+use std::path::Path;
+
+use clap::CommandFactory;
+use softurn_cli::args::{self, Cli, ClusterArgs, Command, Parsed};
+use softurn_cli::config::{Config, Prior, Source};
+use softurn_cli::failure::Result;
+use softurn_cli::run::configure;
+use softurn_cli::rundir::{CHECKPOINT, CONFIG, RunDir};
+
+fn cluster(words: &str) -> Result<ClusterArgs> {
+    match args::parse(format!("softurn cluster {words}").split_whitespace())? {
+        Parsed::Run(Cli {
+            command: Command::Cluster(args),
+        }) => Ok(*args),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn error(words: &str) -> String {
+    let failure = cluster(words)
+        .and_then(|args| configure(&args))
+        .expect_err(words);
+    assert_eq!(failure.exit_code(), 2, "{failure}");
+    let text = failure.to_string();
+    assert!(
+        !text.contains('\n') && text.starts_with("error: "),
+        "{text}"
+    );
+    text
+}
+
+fn write(folder: &Path, text: &str) -> String {
+    let path = folder.join("settings.toml");
+    fs::write(&path, text).expect("written");
+    path.display().to_string()
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = write(
+        folder.path(),
+        "k = 4\nepochs = 7\nhidden = [32]\nlearning_rate = 1\nprior = \"categorical\"\n",
+    );
+    let words = format!(
+        "--data digits --k 5 --hidden 64,16 --config {file} --out {}/run",
+        folder.path().display()
+    );
+    let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
+    assert_eq!((config.k, config.epochs, config.latent), (5, 7, 10));
+    assert_eq!(
+        (config.hidden.as_slice(), config.learning_rate),
+        (&[64, 16][..], 1.0)
+    );
+    assert_eq!(
+        (config.prior, config.method.as_str()),
+        (Prior::Categorical, "variational")
+    );
+    assert!(
+        !folder.path().join("run").exists(),
+        "resolving writes nothing"
+    );
+}
+
+#[test]
+fn the_help_states_the_real_defaults() {
+    let folder = tempfile::tempdir().expect("folder");
+    let words = format!("--data digits --k 5 --out {}/run", folder.path().display());
+    let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
+    let mut command = Cli::command();
+    let help = command
+        .find_subcommand_mut("cluster")
+        .expect("cluster")
+        .render_long_help()
+        .to_string();
+    for (key, value) in config.rows_of_table() {
+        if !["data", "k"].contains(&key.as_str()) {
+            let text = format!("[default: {}]", value.replace(['"', '[', ']', ' '], ""));
+            assert!(help.contains(&text), "{key}: {text} is not in\n{help}");
+        }
+    }
+    assert!(help.contains("Examples:") && help.contains("--resume"));
+}
+
+#[test]
+fn bad_settings_are_one_line_that_names_the_key() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("run").display().to_string();
+    let base = format!("--data digits --k 5 --out {out}");
+    for (text, wanted) in [
+        ("epoch = 3\n", "unknown key `epoch`"),
+        ("k = \"ten\"\n", "key `k`"),
+        ("hidden = 3\n", "key `hidden`"),
+        ("rows = -3\n", "key `rows`"),
+        ("prior = \"flat\"\n", "key `prior`"),
+        ("batch = 3\nk = = 3\n", "line 2"),
+        ("method = \"magic\"\n", "--method"),
+        ("temperature = nan\n", "--temperature"),
+    ] {
+        let file = write(folder.path(), text);
+        let message = error(&format!("{base} --config {file}"));
+        assert!(message.contains(wanted), "{text}: {message}");
+    }
+    for (words, wanted) in [
+        ("--k 5 --out OUT", "--data"),
+        ("--data digits --out OUT", "--k"),
+        ("--data digits --k 5", "--out"),
+        ("--data digits --k 0 --out OUT", "--k: 0"),
+        ("--data digits --k x --out OUT", "--k"),
+        ("--data digits --k 5 --prior flat --out OUT", "--prior"),
+        ("--data digits --k 5 --hidden 3,0 --out OUT", "--hidden"),
+        (
+            "--data digits --k 5 --learning-rate -1 --out OUT",
+            "--learning-rate",
+        ),
+        (
+            "--data digits --k 5 --learning-rate=-1 --out OUT",
+            "--learning-rate",
+        ),
+        (
+            "--data digits --k 5 --seed 18446744073709551615 --out OUT",
+            "--seed",
+        ),
+        (
+            "--data a.csv --k 5 --labels b --label-column c --out OUT",
+            "--label",
+        ),
+        (
+            "--data digits --k 5 --out OUT --config nowhere.toml",
+            "--config: nowhere.toml",
+        ),
+        ("--data digits --k 5 --out OUT --frobnicate", "--frobnicate"),
+    ] {
+        let message = error(&words.replace("OUT", &out));
+        assert!(message.contains(wanted), "{words}: {message}");
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("folder").count(),
+        1,
+        "only settings.toml"
+    );
+}
+
+#[test]
+fn a_stored_configuration_comes_back_whole_and_must_stay_the_same() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("run");
+    let words = format!(
+        "--data a.csv --label-column kind --k 5 --temperature 0.1 --out {}",
+        out.display()
+    );
+    let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
+    assert_eq!(
+        config.check_data(5, Some(5)).map_err(|e| e.to_string()),
+        Ok(())
+    );
+    assert_eq!(
+        config.check_data(4, None).expect_err("k").to_string(),
+        "error: --k: 5 clusters for 4 rows"
+    );
+    assert!(
+        config
+            .check_data(9, Some(8))
+            .expect_err("labels")
+            .to_string()
+            .contains("--labels")
+    );
+
+    RunDir::create(&out, &config).expect("created");
+    assert_eq!(Config::read(&out.join(CONFIG)).expect("read"), config);
+    assert!(error(&format!("--resume --out {}", out.display())).contains(CHECKPOINT));
+    fs::write(out.join(CHECKPOINT), b"").expect("written");
+
+    let resumed =
+        configure(&cluster(&format!("--resume --out {}", out.display())).expect("arguments"));
+    assert_eq!(resumed.expect("same configuration").hash(), config.hash());
+    let other = error(&format!(
+        "--resume --seed 3 --epochs 3 --out {}",
+        out.display()
+    ));
+    assert!(
+        other.starts_with("error: --epochs: 3 differs from 100"),
+        "{other}"
+    );
+    assert!(
+        error(&words).contains("--out"),
+        "an existing directory is never reused"
+    );
+
+    let changed = Config {
+        seed: 1,
+        ..config.clone()
+    };
+    assert_ne!(changed.hash(), config.hash());
+    assert_eq!(config.hash().len(), 64);
+}
+
+#[test]
+fn sources() {
+    let source = |path: &str, array: Option<&str>| Source {
+        path: path.into(),
+        array: array.map(Into::into),
+    };
+    assert_eq!(Source::parse("a.npz:x"), source("a.npz", Some("x")));
+    assert_eq!(Source::parse("a.npz"), source("a.npz", None));
+    assert_eq!(Source::parse("C:\\a.npz"), source("C:\\a.npz", None));
+    assert_eq!(Source::parse("C:\\a.npz:x"), source("C:\\a.npz", Some("x")));
+    assert_eq!(
+        Source::parse("odd:name/a.npy"),
+        source("odd:name/a.npy", None)
+    );
+}

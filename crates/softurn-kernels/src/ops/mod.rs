@@ -1,0 +1,80 @@
+//! The operations. Each is a folder with its formula, shape checks and dispatches (`mod.rs`), the same in f64
+//! (`cpu.rs`) and its tests; [`OPS`] lists them all.
+
+pub mod unary;
+
+use crate::Gpu;
+use crate::gpu::pipeline::groups_for;
+use crate::{DataType, Error, Plan, Result, Tensor};
+
+/// A row of the op table.
+#[derive(Debug, Clone, Copy)]
+pub struct Op {
+    /// The name of the module, the shader, the autodiff rule and the bench.
+    pub name: &'static str,
+    /// One line: what it computes.
+    pub summary: &'static str,
+    /// Whether it has a backward, and therefore a rule in softurn-autodiff.
+    pub differentiable: bool,
+    /// The fields of its parameter struct with their byte offsets, compared with the shader's.
+    pub params: &'static [(&'static str, usize)],
+}
+
+/// Every operation, walked by tests and `cargo xtask tidy`.
+pub const OPS: &[Op] =
+    &[Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS }];
+
+/// Every argument must hold floats.
+pub(crate) fn floats(op: &'static str, arguments: &[(&'static str, &Tensor)]) -> Result<()> {
+    of_type(op, arguments, DataType::F32)
+}
+
+/// Every argument must hold `u32`.
+pub(crate) fn integers(op: &'static str, arguments: &[(&'static str, &Tensor)]) -> Result<()> {
+    of_type(op, arguments, DataType::U32)
+}
+
+fn of_type(op: &'static str, arguments: &[(&'static str, &Tensor)], data_type: DataType) -> Result<()> {
+    for (argument, tensor) in arguments {
+        if tensor.data_type() != data_type {
+            return Err(Error::argument(op, argument, format!("holds {:?}, not {data_type:?}", tensor.data_type())));
+        }
+    }
+    Ok(())
+}
+
+/// `tensor` must have the shape of `like`.
+pub(crate) fn same_shape(op: &'static str, argument: &'static str, tensor: &Tensor, like: &Tensor) -> Result<()> {
+    if tensor.shape() == like.shape() {
+        return Ok(());
+    }
+    Err(Error::shape(op, argument, tensor.shape(), like.shape().to_string()))
+}
+
+/// How rows are laid on workgroups: `lanes` invocations share a row, `rows` rows share a workgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowPlan {
+    pub(crate) lanes: usize,
+    pub(crate) rows: usize,
+}
+
+impl RowPlan {
+    /// One invocation per row on software adapters; on GPUs enough lanes that each has about four elements.
+    pub(crate) fn of(gpu: &Gpu, cols: usize) -> Self {
+        let lanes = match gpu.plan() {
+            Plan::Cpu => 1,
+            Plan::Gpu => (cols / 4).next_power_of_two().clamp(1, 256),
+        };
+        Self { lanes, rows: (64 / lanes).max(1) }
+    }
+
+    /// The two constants of `shared/reduce`.
+    pub(crate) fn constants(self) -> [(&'static str, f64); 2] {
+        [("LANES", self.lanes as f64), ("ROWS", self.rows as f64)]
+    }
+
+    /// Workgroups for this many rows.
+    pub(crate) fn groups(self, rows: usize) -> [u32; 3] {
+        groups_for(rows, self.rows)
+    }
+}

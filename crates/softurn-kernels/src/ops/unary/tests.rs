@@ -1,0 +1,109 @@
+//! Tests of the element-wise functions.
+
+use softurn_tests::{Inputs, Mismatch, SIZES, Tolerance, assert_gradient, compare, same_bits};
+
+use super::{Unary, backward, cpu, forward};
+use crate::testing::{gpus, label, wide};
+use crate::{Error, Gpu};
+
+const FUNCTIONS: &[Unary] = &[
+    Unary::Affine { scale: -1.5, shift: 0.25 },
+    Unary::Exp,
+    Unary::Log,
+    Unary::Log1p,
+    Unary::Expm1,
+    Unary::Tanh,
+    Unary::Relu,
+    Unary::Sigmoid,
+    Unary::Softplus,
+    Unary::Square,
+    Unary::Sqrt,
+    Unary::Abs,
+    Unary::Reciprocal,
+];
+
+/// The arithmetic's worst case is expm1 at 4.5 ulp; a derivative multiplies up to four such roundings.
+const TOLERANCE: Tolerance =
+    Tolerance::new(1e-37, 1.5e-6, "at most 12 ulp of 2^-23 by the error bounds of shared/math");
+
+fn inputs(function: Unary, seed: u64, n: usize) -> Vec<f32> {
+    let mut inputs = Inputs::new(seed);
+    match function {
+        Unary::Log | Unary::Sqrt | Unary::Reciprocal => inputs.uniform(1e-3, 30.0, n),
+        Unary::Log1p => inputs.uniform(-0.9, 30.0, n),
+        _ => inputs.uniform(-20.0, 20.0, n),
+    }
+}
+
+/// Everything that must hold on one device; the mutation table runs it on broken kernels.
+pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
+    for &function in FUNCTIONS {
+        for &n in SIZES {
+            let (x, dy) = (inputs(function, n as u64, n), Inputs::new(9).normal(n));
+            let (tx, tdy) = (gpu.tensor(&x, [n]).unwrap(), gpu.tensor(&dy, [n]).unwrap());
+            let y = forward(gpu, function, &tx).unwrap();
+            let what = format!("{function:?} [{n}]");
+            compare(&what, &label(gpu), &y.read().unwrap(), &cpu::forward(function, &wide(&x)), &TOLERANCE)?;
+            let dx = backward(gpu, function, &tx, &tdy).unwrap().read().unwrap();
+            let want = cpu::backward(function, &wide(&x), &wide(&dy));
+            compare(&format!("{what} backward"), &label(gpu), &dx, &want, &TANH_TAIL_ALLOWANCE)?;
+            same_bits(&what, &dx, &backward(gpu, function, &tx, &tdy).unwrap().read().unwrap())?;
+        }
+    }
+    Ok(())
+}
+
+/// `1 - tanh²` cancels: 2 ulp of a number near 1, absolute.
+const TANH_TAIL_ALLOWANCE: Tolerance =
+    Tolerance::new(2e-6, 2e-6, "1 - tanh(x)^2 cancels to an absolute 2^-22 times |dy| <= 4; the rest as forward");
+
+#[test]
+fn agrees_with_the_twin() {
+    for gpu in gpus() {
+        check(gpu).unwrap();
+    }
+}
+
+#[test]
+fn several_workgroup_rows() {
+    let gpu = &gpus()[0];
+    let n = 65_535 * 64 + 77;
+    let x = Inputs::new(3).uniform(-4.0, 4.0, n);
+    let y = forward(gpu, Unary::Tanh, &gpu.tensor(&x, [n]).unwrap()).unwrap().read().unwrap();
+    compare("tanh, folded dispatch", &label(gpu), &y, &cpu::forward(Unary::Tanh, &wide(&x)), &TOLERANCE).unwrap();
+}
+
+#[test]
+fn twin_agrees_with_central_differences() {
+    for &function in FUNCTIONS {
+        // Small values: a sum over terms of very different sizes would drown the small gradients in rounding.
+        let x: Vec<f64> = wide(&inputs(function, 5, 9)).iter().map(|x| x / 8.0).collect();
+        let dy = wide(&Inputs::new(6).normal(9));
+        let f = |x: &[f64]| cpu::forward(function, x).iter().zip(&dy).map(|(y, g)| y * g).sum();
+        let tolerance = Tolerance::new(1e-7, 1e-6, "central differences in f64");
+        assert_gradient(&format!("{function:?}"), f, &x, &cpu::backward(function, &x, &dy), &tolerance);
+    }
+}
+
+#[test]
+fn special_values() {
+    let special =
+        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e-45, 1e-38, -1.0, 3e38, -3e38, 88.7, -103.9];
+    // lavapipe keeps subnormals, other adapters may flush them: an absolute 1e-37 covers both.
+    for gpu in gpus() {
+        for &function in FUNCTIONS {
+            let y = forward(gpu, function, &gpu.tensor(&special, [special.len()]).unwrap()).unwrap().read().unwrap();
+            let want: Vec<f64> = cpu::forward(function, &wide(&special)).iter().map(|&y| f64::from(y as f32)).collect();
+            compare(&format!("{function:?} of special values"), &label(gpu), &y, &want, &TOLERANCE).unwrap();
+        }
+    }
+}
+
+#[test]
+fn bad_arguments() {
+    let gpu = &gpus()[0];
+    let labels = gpu.tensor(&[1u32], [1]).unwrap();
+    assert!(matches!(forward(gpu, Unary::Exp, &labels), Err(Error::Argument { argument: "x", .. })));
+    let (x, dy) = (gpu.zeros([3]).unwrap(), gpu.zeros([2]).unwrap());
+    assert!(matches!(backward(gpu, Unary::Exp, &x, &dy), Err(Error::Shape { argument: "dy", .. })));
+}

@@ -1,0 +1,19 @@
+//! The WGSL files, compiled into the crate.
+
+macro_rules! shader {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))
+    };
+}
+
+/// One file per operation: name and source.
+pub const SHADERS: &[(&str, &str)] = &[shader!("unary")];
+
+/// The importable files.
+pub const SHARED: &[(&str, &str)] =
+    &[shader!("shared/index"), shader!("shared/math"), shader!("shared/random"), shader!("shared/reduce")];
+
+/// The source of `NAME` or `shared/NAME`.
+pub(super) fn source(name: &str) -> Option<&'static str> {
+    SHADERS.iter().chain(SHARED).find(|(candidate, _)| *candidate == name).map(|&(_, source)| source)
+}

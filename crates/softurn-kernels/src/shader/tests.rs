@@ -1,0 +1,1 @@
+//! Tests of composition, reflection and the checks.

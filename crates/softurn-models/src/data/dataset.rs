@@ -1,0 +1,303 @@
+//! A data set in memory: a matrix of finite `f32` features, one row an observation, and the true groups where known.
+//!
+//! Images are scaled to `[0, 1]`, `x / max(x)`; tables keep their values, and [`Dataset::standardized`] gives
+//! `(x - mean) / deviation` of each column.
+
+use ndarray::Array2;
+
+use super::{Argument, DataError};
+
+/// Height, width and channels of the image that each row holds, in that order of axes, the channel running fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Values of a pixel: 1 for grey, 3 for red, green, blue.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Values of one image.
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether an image has no pixels.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What the features are, which decides the likelihood and the scaling that suit them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Pixels in `[0, 1]`.
+    Images,
+    /// Columns of any unit and range.
+    Table,
+}
+
+/// The true group of every row: `names[ids[row]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    ids: Vec<u32>,
+    names: Vec<String>,
+}
+
+impl Labels {
+    /// Labels from ids, each less than the number of names.
+    ///
+    /// # Errors
+    /// [`DataError::LabelId`] for an id without a name.
+    pub fn new(ids: Vec<u32>, names: Vec<String>) -> Result<Self, DataError> {
+        match ids.iter().enumerate().find(|&(_, &id)| id as usize >= names.len()) {
+            Some((row, &id)) => {
+                Err(DataError::LabelId { argument: Argument::Labels, row, id, names: names.len() })
+            }
+            None => Ok(Self { ids, names }),
+        }
+    }
+
+    /// Labels from any integers: the ids number the distinct values in ascending order, the names are the values.
+    ///
+    /// ```
+    /// let labels = softurn_models::data::Labels::from_integers(&[7, -1, 7, 12]);
+    /// assert_eq!(labels.ids(), [1, 0, 1, 2]);
+    /// assert_eq!(labels.names(), ["-1", "7", "12"]);
+    /// ```
+    pub fn from_integers(values: &[i64]) -> Self {
+        Self::numbered(values)
+    }
+
+    /// Labels from texts: the ids number the distinct texts, in ascending order as integers when all of them are, and
+    /// otherwise as texts.
+    pub fn from_texts(texts: &[String]) -> Self {
+        match texts.iter().map(|text| text.parse().ok()).collect::<Option<Vec<i64>>>() {
+            Some(integers) => Self::from_integers(&integers),
+            None => Self::numbered(texts),
+        }
+    }
+
+    /// The group of every row, `[rows]`, each less than [`Labels::classes`].
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// The name of every group, `[classes]`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Groups, those without a row included.
+    pub fn classes(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Rows in every group, `[classes]`.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.names.len()];
+        for &id in &self.ids {
+            counts[id as usize] += 1;
+        }
+        counts
+    }
+
+    fn numbered<T: Ord + ToString>(values: &[T]) -> Self {
+        let mut distinct: Vec<&T> = values.iter().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        // Every value is among the distinct ones, so both arms of the search are its place.
+        let ids = values.iter().map(|value| distinct.binary_search(&value).unwrap_or_else(|place| place) as u32).collect();
+        Self { ids, names: distinct.into_iter().map(T::to_string).collect() }
+    }
+}
+
+/// Features `[rows, cols]`, all of them finite and at least one, with their labels where known.
+///
+/// ```
+/// use ndarray::array;
+/// use softurn_models::data::{Dataset, Labels};
+///
+/// let data = Dataset::table("heights", array![[1.0, 5.0], [3.0, 5.0]])?.with_labels(Labels::from_integers(&[0, 1]))?;
+/// assert_eq!((data.rows(), data.cols()), (2, 2));
+/// assert_eq!(data.standardized().values(), [-1.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), softurn_models::data::DataError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    name: String,
+    /// In standard layout.
+    features: Array2<f32>,
+    image: Option<ImageShape>,
+    kind: Kind,
+    labels: Option<Labels>,
+    /// Rows of the file or set that these are the first of; unknown when reading stopped before the end of a csv file.
+    source_rows: Option<u64>,
+}
+
+impl Dataset {
+    /// A table of features `[rows, cols]`, kept as they are.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`] without rows or columns, [`DataError::NonFinite`] for a NaN or an infinity.
+    pub fn table(name: impl Into<String>, features: Array2<f32>) -> Result<Self, DataError> {
+        Self::checked(name.into(), features, None)
+    }
+
+    /// Images `[rows, height * width * channels]`, not negative, scaled to `[0, 1]` by the largest value of all.
+    ///
+    /// # Errors
+    /// As [`Dataset::table`], and [`DataError::Malformed`] for a negative pixel or a row that is not as long as an image.
+    pub fn images(name: impl Into<String>, pixels: Array2<f32>, shape: ImageShape) -> Result<Self, DataError> {
+        let name = name.into();
+        let malformed = |reason| DataError::Malformed { argument: Argument::Data, source_name: name.clone(), reason };
+        if pixels.ncols() != shape.len() {
+            return Err(malformed(format!("rows of {} values for images of {shape:?}", pixels.ncols())));
+        }
+        if let Some(((row, column), value)) = pixels.indexed_iter().find(|&(_, &value)| value < 0.0) {
+            return Err(malformed(format!("pixel {column} of image {row} is negative: {value}")));
+        }
+        let mut data = Self::checked(name, pixels, Some(shape))?;
+        let largest = data.features.iter().copied().fold(0.0, f32::max);
+        if largest > 0.0 {
+            data.features.mapv_inplace(|value| value / largest);
+        }
+        Ok(data)
+    }
+
+    /// The same data with the true groups of the rows.
+    ///
+    /// Where these rows are the first of a longer source, labels for the whole of it serve as well.
+    ///
+    /// # Errors
+    /// [`DataError::LabelCount`] unless there is one label for each row.
+    pub fn with_labels(mut self, mut labels: Labels) -> Result<Self, DataError> {
+        let fits = match self.source_rows {
+            Some(source_rows) => labels.len() == self.rows() || labels.len() as u64 == source_rows,
+            None => labels.len() >= self.rows(),
+        };
+        if !fits {
+            return Err(DataError::LabelCount { argument: Argument::Labels, labels: labels.len(), rows: self.rows() });
+        }
+        labels.ids.truncate(self.rows());
+        self.labels = Some(labels);
+        Ok(self)
+    }
+
+    /// The first `rows` rows and their labels.
+    ///
+    /// Images keep the scale they have, that of all the rows.
+    ///
+    /// # Errors
+    /// [`DataError::Rows`], which names `--rows`, when `rows` is 0 or more than there are.
+    pub fn take_rows(mut self, rows: usize) -> Result<Self, DataError> {
+        let available = self.rows();
+        if rows == 0 || rows > available {
+            return Err(DataError::Rows { source_name: self.name, asked: rows, available: available as u64 });
+        }
+        self.features = self.features.slice_move(ndarray::s![..rows, ..]);
+        if let Some(labels) = &mut self.labels {
+            labels.ids.truncate(rows);
+        }
+        Ok(self)
+    }
+
+    /// The data as a table of z-scores: every column less its mean, over its standard deviation (that of the rows as a
+    /// population). A constant column becomes 0.
+    pub fn standardized(&self) -> Self {
+        let mut features = self.features.clone();
+        let rows = self.rows() as f64;
+        for mut column in features.columns_mut() {
+            let first = column[0];
+            if column.iter().all(|&value| value == first) {
+                column.fill(0.0);
+                continue;
+            }
+            let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / rows;
+            let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
+            let deviation = variance.sqrt();
+            column.mapv_inplace(|value| ((f64::from(value) - mean) / deviation) as f32);
+        }
+        Self {
+            name: self.name.clone(),
+            features,
+            image: None,
+            kind: Kind::Table,
+            labels: self.labels.clone(),
+            source_rows: self.source_rows,
+        }
+    }
+
+    /// The embedded set's name or the file's path, with `:ARRAY` where one was named.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Observations.
+    pub fn rows(&self) -> usize {
+        self.features.nrows()
+    }
+
+    /// Values of an observation.
+    pub fn cols(&self) -> usize {
+        self.features.ncols()
+    }
+
+    /// The features, `[rows, cols]`.
+    pub fn features(&self) -> &Array2<f32> {
+        &self.features
+    }
+
+    /// The features row after row, `rows * cols` values: what an upload wants.
+    pub fn values(&self) -> &[f32] {
+        // The constructor brings the matrix into standard layout and every method keeps it.
+        self.features.as_slice().expect("features are in standard layout")
+    }
+
+    /// The shape of the images that the rows are, if they are.
+    pub fn image(&self) -> Option<ImageShape> {
+        self.image
+    }
+
+    /// Images or a table.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The true groups, where known.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+
+    /// Says that these rows are the first of `source_rows`, or of an unknown number.
+    pub(super) fn first_of(mut self, source_rows: Option<u64>) -> Self {
+        self.source_rows = source_rows;
+        self
+    }
+
+    fn checked(name: String, features: Array2<f32>, image: Option<ImageShape>) -> Result<Self, DataError> {
+        let argument = Argument::Data;
+        let (rows, cols) = features.dim();
+        if rows == 0 || cols == 0 {
+            return Err(DataError::Empty { argument, source_name: name, rows, cols });
+        }
+        if let Some(((row, column), &value)) = features.indexed_iter().find(|(_, value)| !value.is_finite()) {
+            return Err(DataError::NonFinite { argument, source_name: name, row, column, value });
+        }
+        let features = if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned() };
+        let kind = if image.is_some() { Kind::Images } else { Kind::Table };
+        Ok(Self { name, features, image, kind, labels: None, source_rows: Some(rows as u64) })
+    }
+}

@@ -1,0 +1,1 @@
+//! Distributions, losses, data sets, metrics and training loops of softurn.

@@ -1,0 +1,1 @@
+//! Learn discrete structure by gradient descent on any GPU: group sizes, subsets, assignments.

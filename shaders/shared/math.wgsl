@@ -1,0 +1,76 @@
+// exp, expm1, log, log1p, tanh, sigmoid and softplus in f32, within a few ulp on every driver: builtins are only absolutely accurate in
+// places (docs/numerics.md). Cephes coefficients. No step relies on (a + b) - a surviving: drivers fold it.
+// NaN propagates, tested by bits: `x != x` is compiled to an ordered comparison.
+
+fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
+fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u; }
+
+// -inf, by way of a run-time value: constant expressions may not hold it.
+fn minus_infinity() -> f32 { let bits = 0xff800000u; return bitcast<f32>(bits); }
+
+fn pow2i(n: i32) -> f32 { return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u); }
+
+fn exp_poly(r: f32) -> f32 { // exp(r) - 1 for |r| < 0.35
+  return (((((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r + 5.0000001201e-1) * r * r + r;
+}
+
+fn f_exp(x0: f32) -> f32 {
+  let x = clamp(x0, -104.0, 89.0);
+  let n = floor(x * 1.44269504 + 0.5);
+  let r = (x - n * 0.693359375) + n * 2.12194440e-4;
+  let i = i32(n);
+  let h = i / 2;
+  let y = (exp_poly(r) + 1.0) * pow2i(h) * pow2i(i - h);
+  return select(y, x0, is_nan(x0));
+}
+
+fn f_expm1(x: f32) -> f32 {
+  return select(f_exp(x) - 1.0, exp_poly(x), abs(x) < 0.35);
+}
+
+fn log_poly(z: f32) -> f32 { // log(1 + z) - z + z * z / 2 for |z| < 0.42
+  return ((((((((7.0376836292e-2 * z - 1.1514610310e-1) * z + 1.1676998740e-1) * z - 1.2420140846e-1) * z + 1.4249322787e-1) * z - 1.6668057665e-1) * z + 2.0000714765e-1) * z - 2.4999993993e-1) * z + 3.3333331174e-1) * z * z * z;
+}
+
+fn f_log(x: f32) -> f32 {
+  var bits = bitcast<u32>(x);
+  var e = -126;
+  if (bits < 0x00800000u) { // subnormal: the mantissa as an integer, times 2^-149
+    bits = bitcast<u32>(f32(bits));
+    e = -126 - 149;
+  }
+  e += i32(bits >> 23u);
+  var m = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
+  if (m < 0.70710678) { e -= 1; m = m * 2.0; }
+  let z = m - 1.0;
+  let fe = f32(e);
+  var r = (z + ((log_poly(z) + fe * -2.12194440e-4) - 0.5 * z * z)) + fe * 0.693359375;
+  let original = bitcast<u32>(x);
+  if ((original & 0x7fffffffu) == 0u) { r = minus_infinity(); }
+  else if (original == 0x7f800000u || is_nan(x)) { r = x; }
+  else if (original > 0x80000000u) { let nan = 0x7fc00000u; r = bitcast<f32>(nan); }
+  return r;
+}
+
+fn f_log1p(x: f32) -> f32 {
+  return select(f_log(1.0 + x), x + (log_poly(x) - 0.5 * x * x), x > -0.29 && x < 0.41);
+}
+
+fn f_tanh(x: f32) -> f32 {
+  let a = min(abs(x), 10.0);
+  let z = x * x;
+  let small = ((((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z + 1.33314422036e-1) * z - 3.33332819422e-1) * z * x + x;
+  let large = 1.0 - 2.0 / (f_exp(2.0 * a) + 1.0);
+  let y = select(select(large, -large, x < 0.0), small, a < 0.625);
+  return select(y, x, is_nan(x));
+}
+
+fn f_sigmoid(x: f32) -> f32 {
+  let e = f_exp(-abs(x));
+  return select(1.0, e, x < 0.0) / (1.0 + e);
+}
+
+fn f_softplus(x: f32) -> f32 { // log(1 + exp(x))
+  let y = max(x, 0.0) + f_log1p(f_exp(-abs(x)));
+  return select(y, x, is_nan(x));
+}

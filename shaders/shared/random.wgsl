@@ -1,0 +1,49 @@
+// Philox4x32-10 (Salmon et al. 2011) and what is made of its bits. Counter = (element, element high, draw, stream of the op), key = the
+// caller's 64 bits: nothing depends on workgroups, batch splits or adapters. WGSL has no high multiply: 16-bit halves.
+#import math
+
+fn mul_hi(a: u32, b: u32) -> u32 {
+  let al = a & 0xffffu; let ah = a >> 16u;
+  let bl = b & 0xffffu; let bh = b >> 16u;
+  let low = al * bl;
+  let mid = ah * bl + (low >> 16u);
+  let cross = al * bh + (mid & 0xffffu);
+  return ah * bh + (mid >> 16u) + (cross >> 16u);
+}
+
+fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
+  var c = counter;
+  var k = key;
+  for (var round = 0; round < 10; round++) {
+    let low0 = 0xD2511F53u * c.x;
+    let low1 = 0xCD9E8D57u * c.z;
+    c = vec4<u32>(mul_hi(0xCD9E8D57u, c.z) ^ c.y ^ k.x, low1, mul_hi(0xD2511F53u, c.x) ^ c.w ^ k.y, low0);
+    k += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
+  }
+  return c;
+}
+
+// [0, 1), a multiple of 2^-24.
+fn uniform_from(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8; }
+
+// Exp(1) = -log(u) with u = (bits + 1/2) 2^-32; above one half by log1p of the complement, so that values down to 2^-33 occur.
+fn exponential_from(bits: u32) -> f32 {
+  let scale = 2.3283064365386963e-10;
+  if (bits < 0x80000000u) { return -f_log((f32(bits) + 0.5) * scale); }
+  return -f_log1p(-((f32(~bits) + 0.5) * scale));
+}
+
+// Gumbel(0, 1) = -log(Exp(1)), from -3.14 to 22.9.
+fn gumbel_from(bits: u32) -> f32 { return -f_log(exponential_from(bits)); }
+
+// N(0, 1) by Box and Muller; the angle is a quarter turn by its top bits and a polynomial within it.
+fn normal_from(a: u32, b: u32) -> f32 {
+  let x = f32(b & 0x3fffffffu) * (1.5707963267948966 / 1073741824.0);
+  let z = x * x;
+  let s = x * (1.0 + z * (-1.6666667e-1 + z * (8.3333333e-3 + z * (-1.9841270e-4 + z * (2.7557319e-6 + z * (-2.5052108e-8 + z * 1.6059044e-10))))));
+  let c = 1.0 + z * (-0.5 + z * (4.1666667e-2 + z * (-1.3888889e-3 + z * (2.4801587e-5 + z * (-2.7557319e-7 + z * 2.0876757e-9)))));
+  let quarter = b >> 30u;
+  var cosine = select(c, s, (quarter & 1u) == 1u);
+  cosine = select(cosine, -cosine, quarter == 1u || quarter == 2u);
+  return sqrt(2.0 * exponential_from(a)) * cosine;
+}

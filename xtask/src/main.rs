@@ -1,0 +1,2 @@
+//! Repository tasks: `cargo xtask help`.
+fn main() {}
