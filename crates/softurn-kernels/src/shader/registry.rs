@@ -7,7 +7,7 @@ macro_rules! shader {
 }
 
 /// One file per operation: name and source.
-pub const SHADERS: &[(&str, &str)] = &[shader!("unary")];
+pub const SHADERS: &[(&str, &str)] = &[shader!("random"), shader!("unary")];
 
 /// The importable files.
 pub const SHARED: &[(&str, &str)] =

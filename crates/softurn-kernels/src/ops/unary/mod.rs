@@ -5,7 +5,7 @@
 
 pub mod cpu;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::{floats, same_shape};
 use crate::gpu::pipeline::{Call, groups_for};
