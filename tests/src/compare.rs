@@ -112,12 +112,7 @@ impl fmt::Display for Mismatch {
             MismatchKind::Length { got, want } => {
                 write!(f, ": got {got} elements, want {want}")
             }
-            MismatchKind::Elements {
-                worst,
-                failures,
-                len,
-                tolerance,
-            } => write!(
+            MismatchKind::Elements { worst, failures, len, tolerance } => write!(
                 f,
                 ": {failures} of {len} elements fail; worst is element {}: got {:e}, want {:e}, difference {:e}, \
                  allowed {:e} (abs {:e} + rel {:e}: {})",
@@ -130,13 +125,7 @@ impl fmt::Display for Mismatch {
                 tolerance.rel,
                 tolerance.why
             ),
-            MismatchKind::Bits {
-                index,
-                a,
-                b,
-                failures,
-                len,
-            } => write!(
+            MismatchKind::Bits { index, a, b, failures, len } => write!(
                 f,
                 ": {failures} of {len} elements differ in bits; first is element {index}: {a:e} ({:#010x}) against \
                  {b:e} ({:#010x})",
@@ -158,13 +147,7 @@ pub const fn is_nan(x: f32) -> bool {
 ///
 /// A reference of NaN wants NaN and an infinite one wants that infinity. A finite reference beyond the range of `f32`
 /// is also met by the infinity that it rounds to. Returns the worst element, for the error tables of the docs.
-pub fn compare(
-    what: &str,
-    adapter: &str,
-    got: &[f32],
-    want: &[f64],
-    tolerance: &Tolerance,
-) -> Result<Worst, Mismatch> {
+pub fn compare(what: &str, adapter: &str, got: &[f32], want: &[f64], tolerance: &Tolerance) -> Result<Worst, Mismatch> {
     compare_elements(what, adapter, got.len(), want, tolerance, |i| {
         let (value, rounded) = (got[i], want[i] as f32);
         if is_nan(value) {
@@ -191,40 +174,21 @@ pub fn compare_f64(
 
 /// [`compare`], with a panic that prints the mismatch.
 #[track_caller]
-pub fn assert_close(
-    what: &str,
-    adapter: &str,
-    got: &[f32],
-    want: &[f64],
-    tolerance: &Tolerance,
-) -> Worst {
+pub fn assert_close(what: &str, adapter: &str, got: &[f32], want: &[f64], tolerance: &Tolerance) -> Worst {
     compare(what, adapter, got, want, tolerance).unwrap_or_else(|mismatch| panic!("{mismatch}"))
 }
 
 /// [`compare_f64`], with a panic that prints the mismatch.
 #[track_caller]
-pub fn assert_close_f64(
-    what: &str,
-    adapter: &str,
-    got: &[f64],
-    want: &[f64],
-    tolerance: &Tolerance,
-) -> Worst {
+pub fn assert_close_f64(what: &str, adapter: &str, got: &[f64], want: &[f64], tolerance: &Tolerance) -> Worst {
     compare_f64(what, adapter, got, want, tolerance).unwrap_or_else(|mismatch| panic!("{mismatch}"))
 }
 
 /// Whether two results have the same bits: 0 and -0 differ, and so do two NaN of different payload.
 pub fn same_bits(what: &str, a: &[f32], b: &[f32]) -> Result<(), Mismatch> {
-    let mismatch = |kind| Mismatch {
-        what: what.to_owned(),
-        adapter: String::new(),
-        kind: Box::new(kind),
-    };
+    let mismatch = |kind| Mismatch { what: what.to_owned(), adapter: String::new(), kind: Box::new(kind) };
     if a.len() != b.len() {
-        return Err(mismatch(MismatchKind::Length {
-            got: a.len(),
-            want: b.len(),
-        }));
+        return Err(mismatch(MismatchKind::Length { got: a.len(), want: b.len() }));
     }
     let mut differing = (0..a.len()).filter(|&i| a[i].to_bits() != b[i].to_bits());
     match differing.next() {
@@ -255,27 +219,15 @@ fn compare_elements(
     tolerance: &Tolerance,
     got: impl Fn(usize) -> f64,
 ) -> Result<Worst, Mismatch> {
-    let mismatch = |kind| {
-        Err(Mismatch {
-            what: what.to_owned(),
-            adapter: adapter.to_owned(),
-            kind: Box::new(kind),
-        })
-    };
+    let mismatch = |kind| Err(Mismatch { what: what.to_owned(), adapter: adapter.to_owned(), kind: Box::new(kind) });
     if len != want.len() {
-        return mismatch(MismatchKind::Length {
-            got: len,
-            want: want.len(),
-        });
+        return mismatch(MismatchKind::Length { got: len, want: want.len() });
     }
     let mut worst: Option<Worst> = None;
     let mut failures = 0;
     for (index, &want) in want.iter().enumerate() {
         let element = measure(index, got(index), want, tolerance);
-        #[allow(
-            clippy::neg_cmp_op_on_partial_ord,
-            reason = "the negation is what makes NaN fail"
-        )]
+        #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "the negation is what makes NaN fail")]
         let fails = !(element.error <= element.allowed);
         if fails {
             failures += 1;
@@ -288,12 +240,7 @@ fn compare_elements(
     if failures == 0 {
         Ok(worst)
     } else {
-        mismatch(MismatchKind::Elements {
-            worst,
-            failures,
-            len,
-            tolerance: *tolerance,
-        })
+        mismatch(MismatchKind::Elements { worst, failures, len, tolerance: *tolerance })
     }
 }
 
@@ -311,13 +258,7 @@ fn measure(index: usize, got: f64, want: f64, tolerance: &Tolerance) -> Worst {
     } else {
         ((got - want).abs(), tolerance.allowed(want))
     };
-    Worst {
-        index,
-        got,
-        want,
-        error,
-        allowed,
-    }
+    Worst { index, got, want, error, allowed }
 }
 
 #[cfg(test)]
@@ -378,13 +319,10 @@ mod tests {
     #[test]
     fn rejects_other_lengths() {
         for (got, want) in [(0, 1), (1, 0), (3, 2), (2, 3)] {
-            let mismatch = compare("sum", "cpu", &vec![0.0; got], &vec![0.0; want], &LOOSE)
-                .expect_err("lengths differ");
+            let mismatch =
+                compare("sum", "cpu", &vec![0.0; got], &vec![0.0; want], &LOOSE).expect_err("lengths differ");
             assert_eq!(*mismatch.kind, MismatchKind::Length { got, want });
-            assert_eq!(
-                mismatch.to_string(),
-                format!("sum on cpu: got {got} elements, want {want}")
-            );
+            assert_eq!(mismatch.to_string(), format!("sum on cpu: got {got} elements, want {want}"));
             assert!(compare_f64("sum", "", &vec![0.0; got], &vec![0.0; want], &LOOSE).is_err());
             assert!(same_bits("sum", &vec![0.0; got], &vec![0.0; want]).is_err());
         }
@@ -395,18 +333,9 @@ mod tests {
     fn names_the_worst_element_and_the_adapter() {
         let got = [1.0, 2.5, 3.0, f32::NAN, 9.0];
         let want = [1.0, 2.0, 3.0, 4.0, 5.0];
-        let report = compare("softmax [5]", "llvmpipe", &got, &want, &LOOSE)
-            .expect_err("three elements are wrong")
-            .to_string();
-        for part in [
-            "softmax [5]",
-            "llvmpipe",
-            "3 of 5",
-            "element 3",
-            "NaN",
-            "4e0",
-            LOOSE.why,
-        ] {
+        let report =
+            compare("softmax [5]", "llvmpipe", &got, &want, &LOOSE).expect_err("three elements are wrong").to_string();
+        for part in ["softmax [5]", "llvmpipe", "3 of 5", "element 3", "NaN", "4e0", LOOSE.why] {
             assert!(report.contains(part), "{part:?} not in {report:?}");
         }
         let worst = compare("x", "", &got[..3], &[1.0, 2.4995, 3.0001], &LOOSE).expect("close");
@@ -425,13 +354,8 @@ mod tests {
         assert!(same_bits("x", &[1.0, f32::NAN], &[1.0, f32::NAN]).is_ok());
         assert!(same_bits("x", &[0.0], &[-0.0]).is_err());
         assert!(same_bits("x", &[f32::NAN], &[f32::from_bits(0xffff_ffff)]).is_err());
-        let report = same_bits("runs", &[1.0, 2.0, 3.0], &[1.0, 2.0000002, 4.0])
-            .expect_err("two differ")
-            .to_string();
-        assert!(
-            report.contains("2 of 3") && report.contains("element 1"),
-            "{report}"
-        );
+        let report = same_bits("runs", &[1.0, 2.0, 3.0], &[1.0, 2.0000002, 4.0]).expect_err("two differ").to_string();
+        assert!(report.contains("2 of 3") && report.contains("element 1"), "{report}");
         assert!(report.contains("0x40000001"), "{report}");
     }
 

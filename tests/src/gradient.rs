@@ -21,12 +21,7 @@ pub fn central_difference(mut f: impl FnMut(&[f64]) -> f64, x: &[f64]) -> Vec<f6
                 (high - low) / (above - below)
             };
             let size = x[i].abs();
-            let step = 1e-3
-                * if size <= 1.0 {
-                    size.max(0.1)
-                } else {
-                    size.sqrt()
-                };
+            let step = 1e-3 * if size <= 1.0 { size.max(0.1) } else { size.sqrt() };
             let coarse = slope(step);
             let fine = slope(0.5 * step);
             (4.0 * fine - coarse) / 3.0
@@ -43,13 +38,7 @@ pub fn check_gradient(
     tolerance: &Tolerance,
 ) -> Result<Worst, Mismatch> {
     let numeric = central_difference(f, x);
-    compare_f64(
-        what,
-        "f64 against central differences",
-        analytic,
-        &numeric,
-        tolerance,
-    )
+    compare_f64(what, "f64 against central differences", analytic, &numeric, tolerance)
 }
 
 /// [`check_gradient`], with a panic that prints the mismatch.
@@ -68,29 +57,19 @@ pub fn assert_gradient(
 mod tests {
     use super::*;
 
-    const TIGHT: Tolerance =
-        Tolerance::new(1e-9, 1e-9, "step^4 and eps/step both stay below 1e-10");
+    const TIGHT: Tolerance = Tolerance::new(1e-9, 1e-9, "step^4 and eps/step both stay below 1e-10");
 
     fn f(x: &[f64]) -> f64 {
         x[0].exp() * x[1].sin() + x[2].ln() + x[0] * x[2]
     }
 
     fn gradient(x: &[f64]) -> Vec<f64> {
-        vec![
-            x[0].exp() * x[1].sin() + x[2],
-            x[0].exp() * x[1].cos(),
-            1.0 / x[2] + x[0],
-        ]
+        vec![x[0].exp() * x[1].sin() + x[2], x[0].exp() * x[1].cos(), 1.0 / x[2] + x[0]]
     }
 
     #[test]
     fn differences_are_accurate() {
-        for x in [
-            [0.0, 0.0, 1.0],
-            [0.3, -1.2, 0.05],
-            [-2.0, 10.0, 300.0],
-            [2.0, 1e-8, 1e-3],
-        ] {
+        for x in [[0.0, 0.0, 1.0], [0.3, -1.2, 0.05], [-2.0, 10.0, 300.0], [2.0, 1e-8, 1e-3]] {
             // ln has unit scale 1e-3 in the last point, where the step is a tenth of it.
             let loose = Tolerance::new(1e-9, if x[2] < 0.01 { 1e-4 } else { 1e-8 }, "as above");
             assert_gradient("f", f, &x, &gradient(&x), &loose);
@@ -108,8 +87,7 @@ mod tests {
             for wrong in [-right[i], right[i] * 1.000001, 0.0, f64::NAN, f64::INFINITY] {
                 let mut analytic = right.clone();
                 analytic[i] = wrong;
-                let mismatch = check_gradient("f", f, &x, &analytic, &TIGHT)
-                    .expect_err("a wrong gradient passed");
+                let mismatch = check_gradient("f", f, &x, &analytic, &TIGHT).expect_err("a wrong gradient passed");
                 assert!(mismatch.to_string().contains(&format!("element {i}")));
             }
         }

@@ -35,9 +35,7 @@ impl Inputs {
     /// `n` numbers uniform in `[lo, hi]`.
     pub fn uniform(&mut self, lo: f32, hi: f32, n: usize) -> Vec<f32> {
         let (lo, hi) = (f64::from(lo), f64::from(hi));
-        (0..n)
-            .map(|_| (lo + (hi - lo) * self.unit()) as f32)
-            .collect()
+        (0..n).map(|_| (lo + (hi - lo) * self.unit()) as f32).collect()
     }
 
     /// `n` standard normal numbers (Box-Muller).
@@ -57,9 +55,7 @@ impl Inputs {
     pub fn index(&mut self, n: usize, below: u32) -> Vec<u32> {
         assert!(below > 0 || n == 0, "no index is below 0");
         // The high half of a 96-bit product: biased by less than 2^-32, which no test here can see.
-        (0..n)
-            .map(|_| (((self.bits() >> 32) * u64::from(below)) >> 32) as u32)
-            .collect()
+        (0..n).map(|_| (((self.bits() >> 32) * u64::from(below)) >> 32) as u32).collect()
     }
 }
 
@@ -76,31 +72,19 @@ pub fn special_rows(cols: usize) -> Vec<(&'static str, Vec<f32>)> {
         (
             "some -inf",
             row(&|i| {
-                if i % 3 == 1 {
-                    f32::NEG_INFINITY
-                } else {
-                    0.1 * (i % 7) as f32
-                }
+                if i % 3 == 1 { f32::NEG_INFINITY } else { 0.1 * (i % 7) as f32 }
             }),
         ),
         (
             "one +inf",
             row(&|i| {
-                if i == middle {
-                    f32::INFINITY
-                } else {
-                    0.1 * (i % 7) as f32
-                }
+                if i == middle { f32::INFINITY } else { 0.1 * (i % 7) as f32 }
             }),
         ),
         (
             "a NaN",
             row(&|i| {
-                if i == middle {
-                    f32::NAN
-                } else {
-                    0.1 * (i % 7) as f32
-                }
+                if i == middle { f32::NAN } else { 0.1 * (i % 7) as f32 }
             }),
         ),
         (
@@ -139,11 +123,7 @@ mod tests {
     fn the_same_seed_gives_the_same_numbers() {
         let numbers = |seed| {
             let mut inputs = Inputs::new(seed);
-            (
-                inputs.uniform(-1.0, 2.0, 100),
-                inputs.normal(100),
-                inputs.index(100, 7),
-            )
+            (inputs.uniform(-1.0, 2.0, 100), inputs.normal(100), inputs.index(100, 7))
         };
         assert_eq!(numbers(1), numbers(1));
         assert_ne!(numbers(1).0, numbers(2).0);

@@ -18,28 +18,15 @@ pub fn chi_square_p(observed: &[u64], expected: &[f64]) -> f64 {
     assert_eq!(observed.len(), expected.len(), "one expectation per bin");
     let draws = observed.iter().sum::<u64>() as f64;
     assert!(draws > 0.0, "no observations");
-    assert!(
-        expected.iter().all(|e| e.is_finite() && *e >= 0.0),
-        "expectations must be finite and not negative"
-    );
+    assert!(expected.iter().all(|e| e.is_finite() && *e >= 0.0), "expectations must be finite and not negative");
     let total = expected.iter().sum::<f64>();
-    assert!(
-        (total - draws).abs() <= 1e-6 * draws,
-        "{draws} observations against a total expectation of {total}"
-    );
-    let bins = || {
-        observed
-            .iter()
-            .map(|&o| o as f64)
-            .zip(expected.iter().copied())
-    };
+    assert!((total - draws).abs() <= 1e-6 * draws, "{draws} observations against a total expectation of {total}");
+    let bins = || observed.iter().map(|&o| o as f64).zip(expected.iter().copied());
     if bins().any(|(o, e)| e == 0.0 && o > 0.0) {
         return 0.0;
     }
     let mut pooled: Vec<(f64, f64)> = bins().filter(|(_, e)| *e >= LEAST_EXPECTED).collect();
-    let rest = bins()
-        .filter(|(_, e)| *e < LEAST_EXPECTED)
-        .fold((0.0, 0.0), |sum, bin| (sum.0 + bin.0, sum.1 + bin.1));
+    let rest = bins().filter(|(_, e)| *e < LEAST_EXPECTED).fold((0.0, 0.0), |sum, bin| (sum.0 + bin.0, sum.1 + bin.1));
     match pooled.iter_mut().min_by(|a, b| a.1.total_cmp(&b.1)) {
         Some(smallest) if rest.1 < LEAST_EXPECTED => {
             *smallest = (smallest.0 + rest.0, smallest.1 + rest.1);
@@ -93,10 +80,7 @@ pub fn discrete_ks_statistic(observed: &[u64], expected: &[f64]) -> f64 {
     assert_eq!(observed.len(), expected.len(), "one expectation per value");
     let draws = observed.iter().sum::<u64>() as f64;
     assert!(draws > 0.0, "no observations");
-    assert!(
-        expected.iter().all(|e| e.is_finite() && *e >= 0.0),
-        "expectations must be finite and not negative"
-    );
+    assert!(expected.iter().all(|e| e.is_finite() && *e >= 0.0), "expectations must be finite and not negative");
     let total = expected.iter().sum::<f64>();
     assert!(total > 0.0, "nothing is expected");
     let (mut seen, mut law, mut statistic) = (0.0, 0.0, 0.0f64);
@@ -113,10 +97,7 @@ pub fn discrete_ks_statistic(observed: &[u64], expected: &[f64]) -> f64 {
 /// # Panics
 /// As [`discrete_ks_statistic`].
 pub fn discrete_ks_p(observed: &[u64], expected: &[f64]) -> f64 {
-    kolmogorov_p(
-        discrete_ks_statistic(observed, expected),
-        observed.iter().sum::<u64>() as f64,
-    )
+    kolmogorov_p(discrete_ks_statistic(observed, expected), observed.iter().sum::<u64>() as f64)
 }
 
 /// Which hypotheses the Benjamini-Hochberg rule rejects at false discovery rate `q`; a NaN p-value is rejected.
@@ -144,15 +125,11 @@ fn kolmogorov_p(statistic: f64, n: f64) -> f64 {
     // Two series of the same law; each needs few terms on its side of 1.
     let p = if x < 1.0 {
         let unit = std::f64::consts::PI.powi(2) / (8.0 * x * x);
-        let sum: f64 = (1..8)
-            .map(|j| (-unit * f64::from(2 * j - 1).powi(2)).exp())
-            .sum();
+        let sum: f64 = (1..8).map(|j| (-unit * f64::from(2 * j - 1).powi(2)).exp()).sum();
         1.0 - std::f64::consts::TAU.sqrt() / x * sum
     } else {
         let sign = |j: i32| if j % 2 == 1 { 2.0 } else { -2.0 };
-        (1..8)
-            .map(|j| sign(j) * (-2.0 * (f64::from(j) * x).powi(2)).exp())
-            .sum()
+        (1..8).map(|j| sign(j) * (-2.0 * (f64::from(j) * x).powi(2)).exp()).sum()
     };
     p.clamp(0.0, 1.0)
 }
@@ -200,18 +177,10 @@ fn ln_gamma(mut x: f64) -> f64 {
         x += 1.0;
     }
     let inverse = 1.0 / (x * x);
-    let series = [
-        1.0 / 12.0,
-        -1.0 / 360.0,
-        1.0 / 1260.0,
-        -1.0 / 1680.0,
-        1.0 / 1188.0,
-        -691.0 / 360_360.0,
-        1.0 / 156.0,
-    ]
-    .iter()
-    .rev()
-    .fold(0.0, |sum, term| sum * inverse + term);
+    let series = [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360_360.0, 1.0 / 156.0]
+        .iter()
+        .rev()
+        .fold(0.0, |sum, term| sum * inverse + term);
     (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series / x - shift.ln()
 }
 
@@ -221,10 +190,7 @@ mod tests {
 
     #[track_caller]
     fn near(got: f64, want: f64, tolerance: f64) {
-        #[allow(
-            clippy::neg_cmp_op_on_partial_ord,
-            reason = "the negation is what makes NaN fail"
-        )]
+        #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "the negation is what makes NaN fail")]
         let fails = !((got - want).abs() <= tolerance);
         assert!(!fails, "got {got:e}, want {want:e}");
     }
@@ -238,38 +204,22 @@ mod tests {
             (&[105, 95, 90, 110, 100], &[100.0; 5], 0.6446357929354278),
             (&[10, 20, 30], &[20.0; 3], 0.006737946999085468),
             (&[5000, 5200], &[5100.0; 2], 0.0476703806561615),
-            (
-                &[60, 25, 9, 6],
-                &[50.0, 30.0, 12.0, 8.0],
-                0.25260509843468787,
-            ),
+            (&[60, 25, 9, 6], &[50.0, 30.0, 12.0, 8.0], 0.25260509843468787),
         ];
         for (observed, expected, want) in cases {
             near(chi_square_p(observed, expected), want, 1e-12);
         }
         let many: Vec<u64> = [30, 25, 20, 15, 10].repeat(20);
-        near(
-            chi_square_p(&many, &[20.0; 100]),
-            4.844312411385307e-15,
-            1e-22,
-        );
+        near(chi_square_p(&many, &[20.0; 100]), 4.844312411385307e-15, 1e-22);
     }
 
     #[test]
     fn small_bins_are_pooled() {
         // 3 + 4 make a bin of 7 of their own.
         let pooled = chi_square_p(&[40, 53, 7], &[45.0, 48.0, 7.0]);
-        near(
-            chi_square_p(&[40, 2, 53, 5], &[45.0, 3.0, 48.0, 4.0]),
-            pooled,
-            1e-15,
-        );
+        near(chi_square_p(&[40, 2, 53, 5], &[45.0, 3.0, 48.0, 4.0]), pooled, 1e-15);
         // 2 + 1 do not, and join the smallest of the others.
-        near(
-            chi_square_p(&[4, 40, 56, 0], &[2.0, 45.0, 52.0, 1.0]),
-            chi_square_p(&[44, 56], &[48.0, 52.0]),
-            1e-9,
-        );
+        near(chi_square_p(&[4, 40, 56, 0], &[2.0, 45.0, 52.0, 1.0]), chi_square_p(&[44, 56], &[48.0, 52.0]), 1e-9);
         near(chi_square_p(&[3], &[3.0]), 1.0, 0.0);
         near(chi_square_p(&[3, 1], &[2.0, 2.0]), 1.0, 0.0);
     }
@@ -302,70 +252,20 @@ mod tests {
     #[test]
     fn kolmogorov_smirnov_is_scipys() {
         let golden = |n: usize, power: f64| -> Vec<f64> {
-            (1..=n)
-                .map(|i| (i as f64 * 0.618_033_988_749_894_9).fract().powf(power))
-                .collect()
+            (1..=n).map(|i| (i as f64 * 0.618_033_988_749_894_9).fract().powf(power)).collect()
         };
-        let shrunk = |n: usize, by: f64| -> Vec<f64> {
-            (0..n)
-                .map(|i| (i as f64 + 0.5) / n as f64 * (1.0 - by))
-                .collect()
-        };
+        let shrunk =
+            |n: usize, by: f64| -> Vec<f64> { (0..n).map(|i| (i as f64 + 0.5) / n as f64 * (1.0 - by)).collect() };
         let cases = [
-            (
-                golden(10, 0.6),
-                0.25781214431903576,
-                0.44561131161673073,
-                2e-3,
-            ),
-            (
-                golden(50, 0.8),
-                0.09615244858289962,
-                0.708170596399063,
-                5e-4,
-            ),
-            (
-                golden(100, 0.9),
-                0.051038014431545486,
-                0.9449867328282184,
-                2e-4,
-            ),
-            (
-                golden(1000, 0.97),
-                0.01240425691546937,
-                0.9974498377143726,
-                2e-4,
-            ),
-            (
-                golden(5000, 0.985),
-                0.0058596468633913545,
-                0.9950668569104949,
-                2e-4,
-            ),
-            (
-                shrunk(20, 0.1),
-                0.12250000000000005,
-                0.8899027553645057,
-                2e-3,
-            ),
-            (
-                shrunk(100, 0.1),
-                0.10450000000000004,
-                0.20966091578064197,
-                2e-4,
-            ),
-            (
-                shrunk(1000, 0.02),
-                0.020490000000000008,
-                0.7871521611017505,
-                2e-4,
-            ),
-            (
-                shrunk(1000, 0.05),
-                0.05047499999999994,
-                0.011822719899267602,
-                1e-5,
-            ),
+            (golden(10, 0.6), 0.25781214431903576, 0.44561131161673073, 2e-3),
+            (golden(50, 0.8), 0.09615244858289962, 0.708170596399063, 5e-4),
+            (golden(100, 0.9), 0.051038014431545486, 0.9449867328282184, 2e-4),
+            (golden(1000, 0.97), 0.01240425691546937, 0.9974498377143726, 2e-4),
+            (golden(5000, 0.985), 0.0058596468633913545, 0.9950668569104949, 2e-4),
+            (shrunk(20, 0.1), 0.12250000000000005, 0.8899027553645057, 2e-3),
+            (shrunk(100, 0.1), 0.10450000000000004, 0.20966091578064197, 2e-4),
+            (shrunk(1000, 0.02), 0.020490000000000008, 0.7871521611017505, 2e-4),
+            (shrunk(1000, 0.05), 0.05047499999999994, 0.011822719899267602, 1e-5),
         ];
         for (samples, statistic, p, tolerance) in cases {
             near(ks_statistic(&samples, |x| x), statistic, 1e-11);
@@ -385,9 +285,7 @@ mod tests {
     #[test]
     fn the_kolmogorov_tail_has_no_seam() {
         for n in [10.0, 1000.0, 1e6] {
-            let p: Vec<f64> = (0..400)
-                .map(|i| kolmogorov_p(0.01 * f64::from(i) / f64::sqrt(n), n))
-                .collect();
+            let p: Vec<f64> = (0..400).map(|i| kolmogorov_p(0.01 * f64::from(i) / f64::sqrt(n), n)).collect();
             assert!(p.windows(2).all(|w| w[1] <= w[0] && w[0] - w[1] < 0.02));
             assert!(p[0] == 1.0 && p[399] < 1e-12);
         }
@@ -395,11 +293,7 @@ mod tests {
 
     #[test]
     fn discrete_statistic() {
-        near(
-            discrete_ks_statistic(&[10, 20, 30], &[1.0; 3]),
-            1.0 / 6.0,
-            1e-15,
-        );
+        near(discrete_ks_statistic(&[10, 20, 30], &[1.0; 3]), 1.0 / 6.0, 1e-15);
         near(discrete_ks_statistic(&[5, 5], &[50.0, 50.0]), 0.0, 1e-15);
         assert!(discrete_ks_p(&[400, 300, 300], &[300.0, 300.0, 400.0]) < 1e-6);
         assert!(discrete_ks_p(&[101, 99], &[100.0, 100.0]) > 0.9);
@@ -409,20 +303,11 @@ mod tests {
     fn benjamini_hochberg_is_scipys() {
         // scipy.stats.false_discovery_control: 0.05 0.05 0.05 0.05 0.5 and 0.006 0.0675 0.0675 0.24 0.0675 0.8.
         let p = [0.01, 0.02, 0.03, 0.04, 0.5];
-        assert_eq!(
-            benjamini_hochberg(&p, 0.051),
-            [true, true, true, true, false]
-        );
+        assert_eq!(benjamini_hochberg(&p, 0.051), [true, true, true, true, false]);
         assert_eq!(benjamini_hochberg(&p, 0.049), [false; 5]);
         let p = [0.001, 0.045, 0.03, 0.2, 0.041, 0.8];
-        assert_eq!(
-            benjamini_hochberg(&p, 0.05),
-            [true, false, false, false, false, false]
-        );
-        assert_eq!(
-            benjamini_hochberg(&p, 0.07),
-            [true, true, true, false, true, false]
-        );
+        assert_eq!(benjamini_hochberg(&p, 0.05), [true, false, false, false, false, false]);
+        assert_eq!(benjamini_hochberg(&p, 0.07), [true, true, true, false, true, false]);
         assert_eq!(benjamini_hochberg(&[0.9, f64::NAN], 0.01), [false, true]);
         assert!(benjamini_hochberg(&[], 0.1).is_empty());
     }

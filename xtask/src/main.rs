@@ -1,2 +1,100 @@
 //! Repository tasks: `cargo xtask help`.
-fn main() {}
+//!
+//! Depends on none of softurn's crates and not on wgpu, so that it builds in seconds on a bare machine.
+
+mod demo;
+mod figures;
+mod shell;
+mod study;
+mod suite;
+mod table;
+mod tidy;
+mod vulkan;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::shell::Repository;
+
+/// Repository tasks of softurn.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+
+    /// Adapter to run on, by name or index (sets SOFTURN_ADAPTER)
+    #[arg(long, global = true, value_name = "NAME")]
+    adapter: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Cluster the embedded digits in a release build, beside k-means and GMM
+    Demo {
+        /// Seed of every random number
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Everything that must hold: format, tidy, lints, docs, shader checks, tests, doc-tests, each bench once
+    Test,
+    /// Check every shader: bindings, parameter structs, workgroup memory, barriers
+    Shaders,
+    /// Check what no compiler checks: the five places of every op, file sizes, links, leftovers
+    Tidy,
+    /// Run a long study cell by cell; finished cells are kept and skipped the next time
+    Verify {
+        /// Name of the study
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// List the studies and their cells
+        #[arg(long)]
+        list: bool,
+        /// Forget the finished cells first
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Run the criterion benches
+    Bench {
+        /// Only benches whose name contains this
+        filter: Option<String>,
+    },
+    /// List the adapters of this machine
+    AdapterInfo,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line of causes; nobody wants a backtrace of "tests failed".
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let repo = Repository::locate(cli.adapter)?;
+    match cli.task {
+        Task::Demo { seed } => demo::run(&repo, seed),
+        Task::Test => suite::run(&repo),
+        Task::Shaders => suite::shaders(&repo),
+        Task::Tidy => tidy::run(&repo),
+        Task::Verify { name: Some(name), list: false, fresh } => study::run(&repo, &name, fresh),
+        Task::Verify { .. } => {
+            study::list();
+            Ok(())
+        }
+        Task::Bench { filter } => {
+            vulkan::ensure(&repo)?;
+            repo.run(repo.cargo().args(["bench", "-p", "softurn-benches", "--"]).args(filter))
+        }
+        Task::AdapterInfo => {
+            vulkan::ensure(&repo)?;
+            repo.run(repo.cargo().args(["run", "--quiet", "-p", "softurn-cli", "--", "devices"]))
+        }
+    }
+}
