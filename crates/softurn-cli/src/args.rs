@@ -1,6 +1,7 @@
 //! The command line: `softurn cluster` and `softurn devices`.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -50,7 +51,7 @@ Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.";
 /// Writes a run directory with the resolved configuration, metrics, a checkpoint, the assignments and one
 /// self-contained HTML report. Labels serve the final score only, never the training.
 #[derive(Debug, Args)]
-#[command(after_help = CLUSTER_EXAMPLES)]
+#[command(after_help = CLUSTER_EXAMPLES, allow_negative_numbers = true)]
 pub struct ClusterArgs {
     /// Everything that decides the result, from flags.
     #[command(flatten)]
@@ -103,18 +104,19 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
         Ok(cli) => Ok(Parsed::Run(cli)),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Ok(Parsed::Print(error.render().ansi().to_string()))
+                let text = error.render();
+                // Escape codes are for terminals, not for files and pagers.
+                let colour = std::io::stdout().is_terminal();
+                Ok(Parsed::Print(if colour { text.ansi().to_string() } else { text.to_string() }))
             }
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::BadInput(
-                "no subcommand: try 'softurn --help'".into(),
-            )),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Err(Failure::BadInput("no subcommand: try 'softurn --help'".into()))
+            }
             _ => {
                 // Usage and tips follow the first empty line.
                 let text = error.to_string();
                 let first = text.split("\n\n").next().unwrap_or(&text);
-                Err(Failure::BadInput(one_line(
-                    first.strip_prefix("error: ").unwrap_or(first),
-                )))
+                Err(Failure::BadInput(one_line(first.strip_prefix("error: ").unwrap_or(first))))
             }
         },
     }

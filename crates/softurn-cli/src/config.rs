@@ -46,12 +46,7 @@ pub struct Settings {
     #[arg(long, value_name = "digits|FILE[:ARRAY]", help_heading = "Input")]
     pub data: Option<String>,
     /// True labels, for the final score only
-    #[arg(
-        long,
-        value_name = "FILE[:ARRAY]",
-        conflicts_with = "label_column",
-        help_heading = "Input"
-    )]
+    #[arg(long, value_name = "FILE[:ARRAY]", conflicts_with = "label_column", help_heading = "Input")]
     pub labels: Option<String>,
     /// Column of a csv file that holds the true labels
     #[arg(long, value_name = "NAME", help_heading = "Input")]
@@ -70,12 +65,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them [default: 256,128]
-    #[arg(
-        long,
-        value_name = "N,N,...",
-        value_delimiter = ',',
-        help_heading = "Model"
-    )]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
     /// Width of the latent space [default: 10]
     #[arg(long, value_name = "N", help_heading = "Model")]
@@ -106,11 +96,7 @@ pub struct Settings {
 }
 
 fn method_parser() -> PossibleValuesParser {
-    PossibleValuesParser::new(
-        METHODS
-            .iter()
-            .map(|method| PossibleValue::new(method.name).help(method.summary)),
-    )
+    PossibleValuesParser::new(METHODS.iter().map(|method| PossibleValue::new(method.name).help(method.summary)))
 }
 
 /// The resolved configuration: every value that decides the result of a run.
@@ -180,15 +166,11 @@ impl Config {
         table.extend(table_of(flags)?);
         for key in ["data", "k"] {
             if !table.contains_key(key) {
-                return Err(Failure::bad_input(
-                    flag(key),
-                    "missing; give it as a flag or in a --config file",
-                ));
+                return Err(Failure::bad_input(flag(key), "missing; give it as a flag or in a --config file"));
             }
         }
-        let config: Config = table
-            .try_into()
-            .map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        let config: Config =
+            table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
         config.check()?;
         Ok(config)
     }
@@ -197,19 +179,14 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         let mut table = table_of(&defaults())?;
         table.extend(read_settings("--resume", path)?);
-        table
-            .try_into()
-            .map_err(|error: toml::de::Error| Failure::bad_input(path.display(), error.message()))
+        table.try_into().map_err(|error: toml::de::Error| Failure::bad_input(path.display(), error.message()))
     }
 
     fn check(&self) -> Result<()> {
         let positive = |key, value: f64| {
             // The negation lets NaN fail.
             if !(value > 0.0 && value.is_finite()) {
-                return Err(Failure::bad_input(
-                    flag(key),
-                    format!("{value} is not a positive number"),
-                ));
+                return Err(Failure::bad_input(flag(key), format!("{value} is not a positive number")));
             }
             Ok(())
         };
@@ -227,16 +204,10 @@ impl Config {
         }
         if !methods::names().any(|name| name == self.method) {
             let known = methods::names().collect::<Vec<_>>().join(", ");
-            return Err(Failure::bad_input(
-                "--method",
-                format!("'{}' is none of {known}", self.method),
-            ));
+            return Err(Failure::bad_input("--method", format!("'{}' is none of {known}", self.method)));
         }
         if self.labels.is_some() && self.label_column.is_some() {
-            return Err(Failure::bad_input(
-                "--label-column",
-                "cannot be used together with --labels",
-            ));
+            return Err(Failure::bad_input("--label-column", "cannot be used together with --labels"));
         }
         Ok(())
     }
@@ -244,16 +215,12 @@ impl Config {
     /// Checks what only the loaded data can tell: enough rows for the clusters, one label per row.
     pub fn check_data(&self, rows: usize, labels: Option<usize>) -> Result<()> {
         if self.k > rows {
-            return Err(Failure::bad_input(
-                "--k",
-                format!("{} clusters for {rows} rows", self.k),
-            ));
+            return Err(Failure::bad_input("--k", format!("{} clusters for {rows} rows", self.k)));
         }
         match labels {
-            Some(labels) if labels != rows => Err(Failure::bad_input(
-                "--labels",
-                format!("{labels} labels for {rows} rows"),
-            )),
+            Some(labels) if labels != rows => {
+                Err(Failure::bad_input("--labels", format!("{labels} labels for {rows} rows")))
+            }
             _ => Ok(()),
         }
     }
@@ -270,9 +237,7 @@ impl Config {
                 let (now, then) = (show(now.get(*key)), show(then.get(*key)));
                 return Err(Failure::bad_input(
                     flag(key),
-                    format!(
-                        "{now} differs from {then} in the run to resume; a resumed run keeps its configuration"
-                    ),
+                    format!("{now} differs from {then} in the run to resume; a resumed run keeps its configuration"),
                 ));
             }
         }
@@ -281,30 +246,18 @@ impl Config {
 
     /// The text of `config.toml`: one line per value.
     pub fn to_toml(&self) -> String {
-        self.rows_of_table()
-            .into_iter()
-            .map(|(key, value)| format!("{key} = {value}\n"))
-            .collect()
+        self.rows_of_table().into_iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
 
     /// Keys and values as the report's table shows them.
     pub fn rows_of_table(&self) -> Vec<(String, String)> {
         let table = table_of(self).unwrap_or_default();
-        KEYS.iter()
-            .filter_map(|key| {
-                table
-                    .get(*key)
-                    .map(|value| (key.to_string(), value.to_string()))
-            })
-            .collect()
+        KEYS.iter().filter_map(|key| table.get(*key).map(|value| (key.to_string(), value.to_string()))).collect()
     }
 
     /// SHA-256 of [`Config::to_toml`] in hexadecimal: what a checkpoint remembers of its configuration.
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_toml())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        Sha256::digest(self.to_toml()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -338,32 +291,21 @@ fn table_of(value: &impl Serialize) -> Result<Table> {
 
 fn read_settings(argument: &str, path: &Path) -> Result<Table> {
     let place = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::bad_input(argument, format!("{place}: {error}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::bad_input(argument, format!("{place}: {error}")))?;
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error
-            .span()
-            .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        Failure::bad_input(
-            argument,
-            format!("{place}, line {line}: {}", error.message()),
-        )
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Failure::bad_input(argument, format!("{place}, line {line}: {}", error.message()))
     })?;
     // Key by key, because the deserializer's message does not say which key has the wrong type.
     for (key, value) in &table {
         if !KEYS.contains(&key.as_str()) {
-            return Err(Failure::bad_input(
-                argument,
-                format!("{place}: unknown key `{key}`"),
-            ));
+            return Err(Failure::bad_input(argument, format!("{place}: unknown key `{key}`")));
         }
         let single = Table::from_iter([(key.clone(), value.clone())]);
-        single.try_into::<Settings>().map_err(|error| {
-            Failure::bad_input(
-                argument,
-                format!("{place}: key `{key}`: {}", error.message()),
-            )
-        })?;
+        single
+            .try_into::<Settings>()
+            .map_err(|error| Failure::bad_input(argument, format!("{place}: key `{key}`: {}", error.message())))?;
     }
     Ok(table)
 }
@@ -383,20 +325,11 @@ impl Source {
         match text.rsplit_once(':') {
             // A single letter before the colon is a Windows drive, a separator after it belongs to a path.
             Some((path, array))
-                if path.len() > 1
-                    && !array.is_empty()
-                    && !array.contains(['/', '\\'])
-                    && !Path::new(text).exists() =>
+                if path.len() > 1 && !array.is_empty() && !array.contains(['/', '\\']) && !Path::new(text).exists() =>
             {
-                Source {
-                    path: path.into(),
-                    array: Some(array.into()),
-                }
+                Source { path: path.into(), array: Some(array.into()) }
             }
-            _ => Source {
-                path: text.into(),
-                array: None,
-            },
+            _ => Source { path: text.into(), array: None },
         }
     }
 }

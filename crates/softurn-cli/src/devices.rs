@@ -38,10 +38,7 @@ pub fn render(devices: &[Device], json: bool) -> String {
     let mut text = String::new();
     for device in devices {
         text += &format!("{}  {}\n", device.index, device.name);
-        text += &format!(
-            "   {}, {}, {}\n",
-            device.backend, device.kind, device.driver
-        );
+        text += &format!("   {}, {}, {}\n", device.backend, device.kind, device.driver);
         for (name, value) in &device.limits {
             text += &format!("   {name:<34} {value:>14}\n");
         }
@@ -64,10 +61,7 @@ mod tests {
             limits: vec![("max_storage_buffer_binding_size".into(), 134_217_728)],
         }];
         let text = render(&devices, false);
-        assert!(
-            text.starts_with("0  llvmpipe\n   Vulkan, CPU, Mesa 22.3\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("0  llvmpipe\n   Vulkan, CPU, Mesa 22.3\n"), "{text}");
         assert!(text.contains("134217728"));
         let json: serde_json::Value = serde_json::from_str(&render(&devices, true)).expect("JSON");
         assert_eq!(json[0]["backend"], "Vulkan");

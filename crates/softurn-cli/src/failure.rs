@@ -60,27 +60,12 @@ mod tests {
     #[test]
     fn every_failure_is_one_line_with_its_code() {
         let cases = [
-            (
-                Failure::bad_input("--k", "2000 clusters\nfor 1797 rows"),
-                2,
-                "error: --k: 2000 clusters for 1797 rows",
-            ),
-            (
-                anyhow::anyhow!("inner\n  detail").context("writing").into(),
-                1,
-                "error: writing: inner detail",
-            ),
-            (
-                Failure::Interrupted("at epoch 3".into()),
-                130,
-                "interrupted: at epoch 3",
-            ),
+            (Failure::bad_input("--k", "2000 clusters\nfor 1797 rows"), 2, "error: --k: 2000 clusters for 1797 rows"),
+            (anyhow::anyhow!("inner\n  detail").context("writing").into(), 1, "error: writing: inner detail"),
+            (Failure::Interrupted("at epoch 3".into()), 130, "interrupted: at epoch 3"),
         ];
         for (failure, code, text) in cases {
-            assert_eq!(
-                (failure.exit_code(), failure.to_string().as_str()),
-                (code, text)
-            );
+            assert_eq!((failure.exit_code(), failure.to_string().as_str()), (code, text));
         }
     }
 }

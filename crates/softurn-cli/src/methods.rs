@@ -11,18 +11,9 @@ pub struct Method {
 
 /// All methods, the default first.
 pub const METHODS: &[Method] = &[
-    Method {
-        name: "variational",
-        summary: "Variational deep clustering with learned group sizes",
-    },
-    Method {
-        name: "kmeans",
-        summary: "Baseline: k-means",
-    },
-    Method {
-        name: "gmm",
-        summary: "Baseline: Gaussian mixture with diagonal covariances",
-    },
+    Method { name: "variational", summary: "Variational deep clustering with learned group sizes" },
+    Method { name: "kmeans", summary: "Baseline: k-means" },
+    Method { name: "gmm", summary: "Baseline: Gaussian mixture with diagonal covariances" },
 ];
 
 /// The names, in table order.

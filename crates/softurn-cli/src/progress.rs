@@ -51,29 +51,15 @@ impl Progress {
     pub fn begin(&mut self, name: &str, first: usize, epochs: usize, rows: usize) {
         self.end();
         let bar = (self.mode == Mode::Bar).then(|| {
-            let bar =
-                ProgressBar::with_draw_target(Some(epochs as u64), ProgressDrawTarget::stderr());
-            let style =
-                ProgressStyle::with_template("{prefix:>12} {bar:28.cyan/dim} {pos:>4}/{len} {msg}");
-            bar.set_style(
-                style
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("━━─"),
-            );
+            let bar = ProgressBar::with_draw_target(Some(epochs as u64), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{prefix:>12} {bar:28.cyan/dim} {pos:>4}/{len} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
             bar.set_prefix(name.to_string());
             bar.set_position(first as u64);
             bar
         });
         let started = Instant::now();
-        self.phase = Some(Phase {
-            name: name.into(),
-            first,
-            epochs,
-            rows,
-            started,
-            last_line: None,
-            bar,
-        });
+        self.phase = Some(Phase { name: name.into(), first, epochs, rows, started, last_line: None, bar });
     }
 
     /// `done` epochs of the phase are done, the last one with this mean loss.
@@ -84,9 +70,7 @@ impl Progress {
             bar.set_message(status);
             bar.set_position(done as u64);
         } else if self.mode == Mode::Lines {
-            let due = phase
-                .last_line
-                .is_none_or(|last| last.elapsed() >= LINE_EVERY);
+            let due = phase.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
             if due || done == phase.epochs {
                 eprintln!("{} {done}/{}  {status}", phase.name, phase.epochs);
                 phase.last_line = Some(Instant::now());
@@ -126,11 +110,7 @@ impl Phase {
             let rate = (here * self.rows) as f64 / elapsed;
             let left = elapsed / here as f64 * self.epochs.saturating_sub(done) as f64;
             text += &format!("  {} samples/s", thousands(rate.round() as u64));
-            text += &if left > 0.0 {
-                format!("  ETA {}", seconds(left))
-            } else {
-                format!("  in {}", seconds(elapsed))
-            };
+            text += &if left > 0.0 { format!("  ETA {}", seconds(left)) } else { format!("  in {}", seconds(elapsed)) };
         }
         text
     }
@@ -142,18 +122,12 @@ mod tests {
 
     #[test]
     fn rate_and_eta_count_only_the_epochs_of_this_run() {
-        let mut progress = Progress {
-            mode: Mode::Quiet,
-            phase: None,
-        };
+        let mut progress = Progress { mode: Mode::Quiet, phase: None };
         progress.begin("train", 10, 30, 1000);
         let phase = progress.phase.as_ref().expect("begun");
         let status = phase.status(20, 12.345_67, Duration::from_secs(5));
         assert_eq!(status, "loss 12.35  2,000 samples/s  ETA 5.0 s");
-        assert_eq!(
-            phase.status(30, 12.0, Duration::from_secs(10)),
-            "loss 12.00  2,000 samples/s  in 10.0 s"
-        );
+        assert_eq!(phase.status(30, 12.0, Duration::from_secs(10)), "loss 12.00  2,000 samples/s  in 10.0 s");
         assert_eq!(phase.status(10, f64::NAN, Duration::ZERO), "loss NaN");
     }
 }

@@ -18,10 +18,7 @@ pub fn configure(args: &ClusterArgs) -> Result<Config> {
         return Config::resolve(&args.settings, args.config.as_deref());
     }
     let stored = rundir::check_resumable(&args.out)?;
-    let config = Config::resolve(
-        &args.settings,
-        Some(args.config.as_deref().unwrap_or(&stored)),
-    )?;
+    let config = Config::resolve(&args.settings, Some(args.config.as_deref().unwrap_or(&stored)))?;
     config.check_same(&Config::read(&stored)?)?;
     Ok(config)
 }

@@ -29,16 +29,10 @@ pub fn check_free(out: &Path) -> Result<()> {
     match out.symlink_metadata() {
         Ok(_) => Err(Failure::bad_input(
             "--out",
-            format!(
-                "{} already exists; choose another directory, or --resume to continue it",
-                out.display()
-            ),
+            format!("{} already exists; choose another directory, or --resume to continue it", out.display()),
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Failure::bad_input(
-            "--out",
-            format!("{}: {error}", out.display()),
-        )),
+        Err(error) => Err(Failure::bad_input("--out", format!("{}: {error}", out.display()))),
     }
 }
 
@@ -46,10 +40,7 @@ pub fn check_free(out: &Path) -> Result<()> {
 pub fn check_resumable(out: &Path) -> Result<PathBuf> {
     for name in [CONFIG, CHECKPOINT] {
         if !out.join(name).is_file() {
-            return Err(Failure::bad_input(
-                "--resume",
-                format!("{} holds no {name}", out.display()),
-            ));
+            return Err(Failure::bad_input("--resume", format!("{} holds no {name}", out.display())));
         }
     }
     Ok(out.join(CONFIG))
@@ -70,9 +61,7 @@ impl RunDir {
         let name = out.file_name().unwrap_or_default().to_string_lossy();
         let create = || -> io::Result<()> {
             fs::create_dir_all(parent)?;
-            let temporary = tempfile::Builder::new()
-                .prefix(&format!(".{name}."))
-                .tempdir_in(parent)?;
+            let temporary = tempfile::Builder::new().prefix(&format!(".{name}.")).tempdir_in(parent)?;
             replace(&temporary.path().join(CONFIG), config.to_toml().as_bytes())?;
             // tempfile makes private folders; a result is an ordinary one.
             #[cfg(unix)]
@@ -85,17 +74,14 @@ impl RunDir {
             let _ = temporary.keep();
             sync_folder(parent)
         };
-        create()
-            .map_err(|error| Failure::bad_input("--out", format!("{}: {error}", out.display())))?;
+        create().map_err(|error| Failure::bad_input("--out", format!("{}: {error}", out.display())))?;
         Ok(RunDir { path: out })
     }
 
     /// Opens a directory that [`check_resumable`] accepted.
     pub fn open(out: &Path) -> Result<Self> {
         check_resumable(out)?;
-        Ok(RunDir {
-            path: std::path::absolute(out).with_context(|| out.display().to_string())?,
-        })
+        Ok(RunDir { path: std::path::absolute(out).with_context(|| out.display().to_string())? })
     }
 
     /// The directory.
@@ -121,11 +107,7 @@ impl RunDir {
             let mut line = serde_json::to_vec(value)?;
             line.push(b'\n');
             // One write call per line, so that a killed run leaves at most its last line torn.
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)?
-                .write_all(&line)?;
+            OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)?;
             Ok(())
         };
         Ok(append().with_context(|| format!("writing {}", path.display()))?)
@@ -139,35 +121,20 @@ impl RunDir {
         };
         let kept: String = text
             .split_inclusive('\n')
-            .take_while(|line| {
-                line.ends_with('\n') && serde_json::from_str(line).is_ok_and(|value| keep(&value))
-            })
+            .take_while(|line| line.ends_with('\n') && serde_json::from_str(line).is_ok_and(|value| keep(&value)))
             .collect();
-        if kept.len() == text.len() {
-            Ok(())
-        } else {
-            self.write(name, kept.as_bytes())
-        }
+        if kept.len() == text.len() { Ok(()) } else { self.write(name, kept.as_bytes()) }
     }
 
     /// Writes [`ASSIGNMENTS`]: row, cluster, probability, and the true label's name where there are labels.
-    pub fn write_assignments(
-        &self,
-        clusters: &[u32],
-        probabilities: &[f32],
-        labels: Option<&[String]>,
-    ) -> Result<()> {
+    pub fn write_assignments(&self, clusters: &[u32], probabilities: &[f32], labels: Option<&[String]>) -> Result<()> {
         let table = || -> anyhow::Result<Vec<u8>> {
             let mut csv = csv::Writer::from_writer(Vec::new());
             let mut header = vec!["row", "cluster", "probability"];
             header.extend(labels.map(|_| "label"));
             csv.write_record(header)?;
             for (row, (cluster, probability)) in clusters.iter().zip(probabilities).enumerate() {
-                let mut record = vec![
-                    row.to_string(),
-                    cluster.to_string(),
-                    probability.to_string(),
-                ];
+                let mut record = vec![row.to_string(), cluster.to_string(), probability.to_string()];
                 record.extend(labels.map(|labels| labels[row].clone()));
                 csv.write_record(record)?;
             }
@@ -184,9 +151,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        temporary
-            .as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))?;
+        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     }
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
@@ -195,9 +160,5 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes a rename durable; only Unix lets a folder be opened for that.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -51,37 +51,23 @@ impl Summary {
             return serde_json::to_string(self).unwrap_or_default();
         }
         let cell = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
-        let mut text = format!(
-            "{:<16}{:>10}{:>8}{:>8}{:>12}\n",
-            "", "accuracy", "NMI", "ARI", "silhouette"
-        );
+        let mut text = format!("{:<16}{:>10}{:>8}{:>8}{:>12}\n", "", "accuracy", "NMI", "ARI", "silhouette");
         let mut line = |name: &str, scores: &Scores| {
             let cells = [scores.accuracy, scores.nmi, scores.ari, scores.silhouette].map(cell);
-            text += &format!(
-                "{name:<16}{:>10}{:>8}{:>8}{:>12}\n",
-                cells[0], cells[1], cells[2], cells[3]
-            );
+            text += &format!("{name:<16}{:>10}{:>8}{:>8}{:>12}\n", cells[0], cells[1], cells[2], cells[3]);
         };
         line(&format!("{:.15}", self.prior_or_method()), &self.scores);
         for baseline in &self.baselines {
             line(&baseline.name, &baseline.scores);
         }
         let rate = thousands(self.samples_per_second.round() as u64);
-        text += &format!(
-            "\n{} on {}, {rate} samples/s\n",
-            seconds(self.seconds),
-            self.adapter
-        );
+        text += &format!("\n{} on {}, {rate} samples/s\n", seconds(self.seconds), self.adapter);
         text += &format!("{}\n", self.report.display());
         text
     }
 
     /// The prior is what tells two runs of the main method apart.
     fn prior_or_method(&self) -> &str {
-        if self.method == crate::methods::METHODS[0].name {
-            &self.prior
-        } else {
-            &self.method
-        }
+        if self.method == crate::methods::METHODS[0].name { &self.prior } else { &self.method }
     }
 }

@@ -12,23 +12,16 @@ use softurn_cli::rundir::{CHECKPOINT, CONFIG, RunDir};
 
 fn cluster(words: &str) -> Result<ClusterArgs> {
     match args::parse(format!("softurn cluster {words}").split_whitespace())? {
-        Parsed::Run(Cli {
-            command: Command::Cluster(args),
-        }) => Ok(*args),
+        Parsed::Run(Cli { command: Command::Cluster(args) }) => Ok(*args),
         other => panic!("{other:?}"),
     }
 }
 
 fn error(words: &str) -> String {
-    let failure = cluster(words)
-        .and_then(|args| configure(&args))
-        .expect_err(words);
+    let failure = cluster(words).and_then(|args| configure(&args)).expect_err(words);
     assert_eq!(failure.exit_code(), 2, "{failure}");
     let text = failure.to_string();
-    assert!(
-        !text.contains('\n') && text.starts_with("error: "),
-        "{text}"
-    );
+    assert!(!text.contains('\n') && text.starts_with("error: "), "{text}");
     text
 }
 
@@ -41,28 +34,13 @@ fn write(folder: &Path, text: &str) -> String {
 #[test]
 fn flags_win_over_the_file_and_the_file_over_defaults() {
     let folder = tempfile::tempdir().expect("folder");
-    let file = write(
-        folder.path(),
-        "k = 4\nepochs = 7\nhidden = [32]\nlearning_rate = 1\nprior = \"categorical\"\n",
-    );
-    let words = format!(
-        "--data digits --k 5 --hidden 64,16 --config {file} --out {}/run",
-        folder.path().display()
-    );
+    let file = write(folder.path(), "k = 4\nepochs = 7\nhidden = [32]\nlearning_rate = 1\nprior = \"categorical\"\n");
+    let words = format!("--data digits --k 5 --hidden 64,16 --config {file} --out {}/run", folder.path().display());
     let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
     assert_eq!((config.k, config.epochs, config.latent), (5, 7, 10));
-    assert_eq!(
-        (config.hidden.as_slice(), config.learning_rate),
-        (&[64, 16][..], 1.0)
-    );
-    assert_eq!(
-        (config.prior, config.method.as_str()),
-        (Prior::Categorical, "variational")
-    );
-    assert!(
-        !folder.path().join("run").exists(),
-        "resolving writes nothing"
-    );
+    assert_eq!((config.hidden.as_slice(), config.learning_rate), (&[64, 16][..], 1.0));
+    assert_eq!((config.prior, config.method.as_str()), (Prior::Categorical, "variational"));
+    assert!(!folder.path().join("run").exists(), "resolving writes nothing");
 }
 
 #[test]
@@ -71,11 +49,7 @@ fn the_help_states_the_real_defaults() {
     let words = format!("--data digits --k 5 --out {}/run", folder.path().display());
     let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
     let mut command = Cli::command();
-    let help = command
-        .find_subcommand_mut("cluster")
-        .expect("cluster")
-        .render_long_help()
-        .to_string();
+    let help = command.find_subcommand_mut("cluster").expect("cluster").render_long_help().to_string();
     for (key, value) in config.rows_of_table() {
         if !["data", "k"].contains(&key.as_str()) {
             let text = format!("[default: {}]", value.replace(['"', '[', ']', ' '], ""));
@@ -112,104 +86,51 @@ fn bad_settings_are_one_line_that_names_the_key() {
         ("--data digits --k x --out OUT", "--k"),
         ("--data digits --k 5 --prior flat --out OUT", "--prior"),
         ("--data digits --k 5 --hidden 3,0 --out OUT", "--hidden"),
-        (
-            "--data digits --k 5 --learning-rate -1 --out OUT",
-            "--learning-rate",
-        ),
-        (
-            "--data digits --k 5 --learning-rate=-1 --out OUT",
-            "--learning-rate",
-        ),
-        (
-            "--data digits --k 5 --seed 18446744073709551615 --out OUT",
-            "--seed",
-        ),
-        (
-            "--data a.csv --k 5 --labels b --label-column c --out OUT",
-            "--label",
-        ),
-        (
-            "--data digits --k 5 --out OUT --config nowhere.toml",
-            "--config: nowhere.toml",
-        ),
+        ("--data digits --k 5 --learning-rate -1 --out OUT", "--learning-rate"),
+        ("--data digits --k 5 --learning-rate=-1 --out OUT", "--learning-rate"),
+        ("--data digits --k 5 --seed 18446744073709551615 --out OUT", "--seed"),
+        ("--data a.csv --k 5 --labels b --label-column c --out OUT", "--label"),
+        ("--data digits --k 5 --out OUT --config nowhere.toml", "--config: nowhere.toml"),
         ("--data digits --k 5 --out OUT --frobnicate", "--frobnicate"),
     ] {
         let message = error(&words.replace("OUT", &out));
         assert!(message.contains(wanted), "{words}: {message}");
     }
-    assert_eq!(
-        fs::read_dir(folder.path()).expect("folder").count(),
-        1,
-        "only settings.toml"
-    );
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "only settings.toml");
 }
 
 #[test]
 fn a_stored_configuration_comes_back_whole_and_must_stay_the_same() {
     let folder = tempfile::tempdir().expect("folder");
     let out = folder.path().join("run");
-    let words = format!(
-        "--data a.csv --label-column kind --k 5 --temperature 0.1 --out {}",
-        out.display()
-    );
+    let words = format!("--data a.csv --label-column kind --k 5 --temperature 0.1 --out {}", out.display());
     let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
-    assert_eq!(
-        config.check_data(5, Some(5)).map_err(|e| e.to_string()),
-        Ok(())
-    );
-    assert_eq!(
-        config.check_data(4, None).expect_err("k").to_string(),
-        "error: --k: 5 clusters for 4 rows"
-    );
-    assert!(
-        config
-            .check_data(9, Some(8))
-            .expect_err("labels")
-            .to_string()
-            .contains("--labels")
-    );
+    assert_eq!(config.check_data(5, Some(5)).map_err(|e| e.to_string()), Ok(()));
+    assert_eq!(config.check_data(4, None).expect_err("k").to_string(), "error: --k: 5 clusters for 4 rows");
+    assert!(config.check_data(9, Some(8)).expect_err("labels").to_string().contains("--labels"));
 
     RunDir::create(&out, &config).expect("created");
     assert_eq!(Config::read(&out.join(CONFIG)).expect("read"), config);
     assert!(error(&format!("--resume --out {}", out.display())).contains(CHECKPOINT));
     fs::write(out.join(CHECKPOINT), b"").expect("written");
 
-    let resumed =
-        configure(&cluster(&format!("--resume --out {}", out.display())).expect("arguments"));
+    let resumed = configure(&cluster(&format!("--resume --out {}", out.display())).expect("arguments"));
     assert_eq!(resumed.expect("same configuration").hash(), config.hash());
-    let other = error(&format!(
-        "--resume --seed 3 --epochs 3 --out {}",
-        out.display()
-    ));
-    assert!(
-        other.starts_with("error: --epochs: 3 differs from 100"),
-        "{other}"
-    );
-    assert!(
-        error(&words).contains("--out"),
-        "an existing directory is never reused"
-    );
+    let other = error(&format!("--resume --seed 3 --epochs 3 --out {}", out.display()));
+    assert!(other.starts_with("error: --epochs: 3 differs from 100"), "{other}");
+    assert!(error(&words).contains("--out"), "an existing directory is never reused");
 
-    let changed = Config {
-        seed: 1,
-        ..config.clone()
-    };
+    let changed = Config { seed: 1, ..config.clone() };
     assert_ne!(changed.hash(), config.hash());
     assert_eq!(config.hash().len(), 64);
 }
 
 #[test]
 fn sources() {
-    let source = |path: &str, array: Option<&str>| Source {
-        path: path.into(),
-        array: array.map(Into::into),
-    };
+    let source = |path: &str, array: Option<&str>| Source { path: path.into(), array: array.map(Into::into) };
     assert_eq!(Source::parse("a.npz:x"), source("a.npz", Some("x")));
     assert_eq!(Source::parse("a.npz"), source("a.npz", None));
     assert_eq!(Source::parse("C:\\a.npz"), source("C:\\a.npz", None));
     assert_eq!(Source::parse("C:\\a.npz:x"), source("C:\\a.npz", Some("x")));
-    assert_eq!(
-        Source::parse("odd:name/a.npy"),
-        source("odd:name/a.npy", None)
-    );
+    assert_eq!(Source::parse("odd:name/a.npy"), source("odd:name/a.npy", None));
 }

@@ -3,10 +3,7 @@
 use std::process::{Command, Output};
 
 fn softurn(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_softurn"))
-        .args(words)
-        .output()
-        .expect("the program starts")
+    Command::new(env!("CARGO_BIN_EXE_softurn")).args(words).output().expect("the program starts")
 }
 
 #[test]
@@ -15,10 +12,8 @@ fn help_and_version_go_to_standard_output() {
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         let output = softurn(&words);
         assert_eq!(output.status.code(), Some(0));
-        assert!(
-            !output.stdout.is_empty() && output.stderr.is_empty(),
-            "{words:?}"
-        );
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{words:?}");
+        assert!(!output.stdout.contains(&0x1b), "no escape codes in a pipe: {words:?}");
     }
 }
 
@@ -31,19 +26,14 @@ fn bad_input_is_code_2_one_line_and_no_directory() {
         vec!["clutser"],
         vec!["cluster"],
         vec!["cluster", "--data", "digits", "--k", "many", "--out", &out],
-        vec![
-            "cluster", "--data", "digits", "--k", "0", "--json", "--out", &out,
-        ],
+        vec!["cluster", "--data", "digits", "--k", "0", "--json", "--out", &out],
         vec!["cluster", "--resume", "--json", "--out", &out],
     ] {
         let output = softurn(&words);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {errors}");
         assert_eq!(errors.lines().count(), 1, "{words:?}: {errors}");
-        assert!(
-            errors.starts_with("error: ") && output.stdout.is_empty(),
-            "{words:?}: {errors}"
-        );
+        assert!(errors.starts_with("error: ") && output.stdout.is_empty(), "{words:?}: {errors}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
 }

@@ -1,16 +1,11 @@
 //! The report page: complete, self-contained, and safe with whatever names the data has.
 
-use softurn_cli::report::{
-    Baseline, Curve, Dataset, Groups, Images, Phase, ReportData, Scores, Truth, pca, render,
-};
+use softurn_cli::report::{Baseline, Curve, Dataset, Groups, Images, Phase, ReportData, Scores, Truth, pca, render};
 
 /// Six rows in three groups, of which the last is empty; hostile names throughout.
 fn small() -> ReportData {
     let evil = "<script>alert('x')</script>\"&".to_string();
-    let curve = |name: &str| Curve {
-        name: name.into(),
-        points: vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0)],
-    };
+    let curve = |name: &str| Curve { name: name.into(), points: vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, 1.0)] };
     ReportData {
         title: evil.clone(),
         method: evil.clone(),
@@ -18,40 +13,18 @@ fn small() -> ReportData {
         seed: 4,
         command: evil.clone(),
         config: vec![(evil.clone(), evil.clone())],
-        dataset: Dataset {
-            name: evil.clone(),
-            rows: 6,
-            cols: 4,
-        },
-        scores: Scores {
-            accuracy: Some(0.8333),
-            nmi: Some(0.6),
-            ari: Some(0.5),
-            silhouette: None,
-        },
-        baselines: vec![Baseline {
-            name: evil.clone(),
-            scores: Scores::default(),
-            seconds: 0.5,
-        }],
+        dataset: Dataset { name: evil.clone(), rows: 6, cols: 4 },
+        scores: Scores { accuracy: Some(0.8333), nmi: Some(0.6), ari: Some(0.5), silhouette: None },
+        baselines: vec![Baseline { name: evil.clone(), scores: Scores::default(), seconds: 0.5 }],
         phases: vec![Phase {
             name: evil.clone(),
             epochs: 3,
-            losses: vec![
-                curve(&evil),
-                Curve {
-                    name: "empty".into(),
-                    points: vec![],
-                },
-            ],
+            losses: vec![curve(&evil), Curve { name: "empty".into(), points: vec![] }],
             metrics: vec![curve("NMI"), curve("ARI")],
             seconds: 1.0,
             samples_per_second: 18.0,
         }],
-        latent: Some(pca::project(
-            &[0.0, 1.0, 2.0, 3.0, 1.0, 0.0, 5.0, 5.0, 6.0, 5.0, 5.0, 6.0],
-            2,
-        )),
+        latent: Some(pca::project(&[0.0, 1.0, 2.0, 3.0, 1.0, 0.0, 5.0, 5.0, 6.0, 5.0, 5.0, 6.0], 2)),
         groups: Groups {
             k: 3,
             assignments: vec![0, 0, 0, 1, 1, 0],
@@ -63,12 +36,7 @@ fn small() -> ReportData {
             names: vec![evil.clone(), "b".into()],
             matching: vec![Some(1), Some(0), None],
         }),
-        images: Some(Images {
-            height: 2,
-            width: 2,
-            channels: 1,
-            pixels: vec![7; 24],
-        }),
+        images: Some(Images { height: 2, width: 2, channels: 1, pixels: vec![7; 24] }),
         seconds: 1.0,
         samples_per_second: 18.0,
     }
@@ -76,31 +44,17 @@ fn small() -> ReportData {
 
 fn check_page(page: &str) {
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-    for outside in [
-        "http://", "https://", "src=\"//", "@import", "<link", "url(",
-    ] {
-        assert!(
-            !page.contains(outside),
-            "{outside} reaches outside the page"
-        );
+    for outside in ["http://", "https://", "src=\"//", "@import", "<link", "url("] {
+        assert!(!page.contains(outside), "{outside} reaches outside the page");
     }
     assert_eq!(page.matches("<script>").count(), 1, "only our own script");
     assert!(!page.contains("alert('x')"));
     for broken in ["NaN", "inf%", "inf\"", "undefined"] {
         assert!(!page.contains(broken), "{broken}");
     }
-    for tag in [
-        "section", "table", "svg", "figure", "article", "div", "tr", "td", "th", "p", "ul",
-    ] {
-        let (open, plain) = (
-            page.matches(&format!("<{tag} ")).count(),
-            page.matches(&format!("<{tag}>")).count(),
-        );
-        assert_eq!(
-            open + plain,
-            page.matches(&format!("</{tag}>")).count(),
-            "unbalanced <{tag}>"
-        );
+    for tag in ["section", "table", "svg", "figure", "article", "div", "tr", "td", "th", "p", "ul"] {
+        let (open, plain) = (page.matches(&format!("<{tag} ")).count(), page.matches(&format!("<{tag}>")).count());
+        assert_eq!(open + plain, page.matches(&format!("</{tag}>")).count(), "unbalanced <{tag}>");
     }
 }
 
@@ -108,15 +62,7 @@ fn check_page(page: &str) {
 fn the_page_holds_everything_and_needs_nothing() {
     let page = render(&small());
     check_page(&page);
-    for part in [
-        "scores",
-        "sizes",
-        "latent",
-        "samples",
-        "confusion",
-        "training",
-        "run",
-    ] {
+    for part in ["scores", "sizes", "latent", "samples", "confusion", "training", "run"] {
         assert!(page.contains(&format!("<section id=\"{part}\">")), "{part}");
     }
     for text in [
@@ -133,11 +79,7 @@ fn the_page_holds_everything_and_needs_nothing() {
     }
     assert_eq!(page, render(&small()), "the same data give the same page");
     // Row of class b: three rows in group 0, none in the empty group that stands last.
-    let row = page
-        .split("<tr><th>b</th>")
-        .nth(1)
-        .and_then(|rest| rest.split("</tr>").next())
-        .expect("class b");
+    let row = page.split("<tr><th>b</th>").nth(1).and_then(|rest| rest.split("</tr>").next()).expect("class b");
     assert!(row.contains(">3<") && row.contains("100 %"), "{row}");
 }
 
@@ -146,43 +88,22 @@ fn a_table_without_labels_leaves_out_what_it_lacks() {
     let page = render(&ReportData {
         truth: None,
         images: None,
-        scores: Scores {
-            silhouette: Some(0.25),
-            ..Scores::default()
-        },
+        scores: Scores { silhouette: Some(0.25), ..Scores::default() },
         ..small()
     });
     check_page(&page);
     assert!(page.contains("6 rows of 4 columns") && page.contains("0.250"));
-    for absent in [
-        "id=\"confusion\"",
-        "id=\"samples\"",
-        "by true class",
-        "Accuracy</dt>",
-        "<th>True</th>",
-    ] {
+    for absent in ["id=\"confusion\"", "id=\"samples\"", "by true class", "Accuracy</dt>", "<th>True</th>"] {
         assert!(!page.contains(absent), "{absent}");
     }
 }
 
 #[test]
 fn a_bare_run_and_many_groups_render() {
-    let bare = ReportData {
-        latent: None,
-        phases: vec![],
-        baselines: vec![],
-        truth: None,
-        images: None,
-        ..small()
-    };
+    let bare = ReportData { latent: None, phases: vec![], baselines: vec![], truth: None, images: None, ..small() };
     check_page(&render(&bare));
     let k = 300;
-    let groups = Groups {
-        k,
-        assignments: vec![0, 5, 299, 4, 2, 2],
-        confidence: vec![0.1; 6],
-        learned: None,
-    };
+    let groups = Groups { k, assignments: vec![0, 5, 299, 4, 2, 2], confidence: vec![0.1; 6], learned: None };
     let page = render(&ReportData { groups, ..small() });
     check_page(&page);
 }

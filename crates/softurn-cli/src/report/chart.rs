@@ -16,27 +16,12 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
     let (width, height) = size;
     let several = curves.len() > 1;
     // Names stand beside the ends of their lines: 6.3 units per letter, and room for a figure.
-    let longest = curves
-        .iter()
-        .map(|curve| curve.name.chars().count() + 6)
-        .max()
-        .unwrap_or(0);
-    let right = if several {
-        14.0 + 6.3 * longest as f64
-    } else {
-        12.0
-    };
+    let longest = curves.iter().map(|curve| curve.name.chars().count() + 6).max().unwrap_or(0);
+    let right = if several { 14.0 + 6.3 * longest as f64 } else { 12.0 };
     let (left, top, bottom) = (46.0, 10.0, 36.0);
-    let finite = || {
-        curves
-            .iter()
-            .flat_map(|curve| &curve.points)
-            .filter(|(x, y)| x.is_finite() && y.is_finite())
-    };
+    let finite = || curves.iter().flat_map(|curve| &curve.points).filter(|(x, y)| x.is_finite() && y.is_finite());
     let span = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
-            (low.min(x), high.max(x))
-        });
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
         match (low <= high, low == high) {
             (false, _) => (0.0, 1.0),
             (_, true) => (low - 0.5, high + 0.5),
@@ -52,11 +37,7 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
     let x_of = |x: f64| left + (x - x_low) / (x_high - x_low) * (width - left - right);
     let y_of = |y: f64| top + (y_high - y) / (y_high - y_low) * (height - top - bottom);
 
-    let names = curves
-        .iter()
-        .map(|curve| curve.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let names = curves.iter().map(|curve| curve.name.as_str()).collect::<Vec<_>>().join(", ");
     let mut svg = format!(
         "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{} by epoch\">",
         escape(&names)
@@ -65,10 +46,7 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
     let step = y_ticks.get(1).map_or(1.0, |next| next - y_ticks[0]);
     for &tick in &y_ticks {
         let y = y_of(tick);
-        svg += &format!(
-            "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
-            width - right
-        );
+        svg += &format!("<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>", width - right);
         svg += &format!(
             "<text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             left - 7.0,
@@ -76,18 +54,12 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
             tick_label(tick, step)
         );
     }
-    let x_ticks: Vec<f64> = ticks(x_low, x_high, 5)
-        .into_iter()
-        .filter(|x| x.fract() == 0.0)
-        .collect();
+    let x_ticks: Vec<f64> = ticks(x_low, x_high, 5).into_iter().filter(|x| x.fract() == 0.0).collect();
     let step = x_ticks.get(1).map_or(1.0, |next| next - x_ticks[0]);
     for &tick in &x_ticks {
         let x = x_of(tick);
         let y = height - bottom;
-        svg += &format!(
-            "<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y}\" y2=\"{}\"/>",
-            y + 4.0
-        );
+        svg += &format!("<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y}\" y2=\"{}\"/>", y + 4.0);
         svg += &format!(
             "<text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             y + 16.0,
@@ -100,10 +72,8 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
         width - right,
         height - bottom
     );
-    svg += &format!(
-        "<text class=\"tick\" x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">epoch</text>",
-        height - 4.0
-    );
+    svg +=
+        &format!("<text class=\"tick\" x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">epoch</text>", height - 4.0);
 
     let mut labels = Vec::new();
     for (index, curve) in curves.iter().enumerate() {
@@ -114,32 +84,14 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
                 pen_down = false;
                 continue;
             }
-            path += &format!(
-                "{}{:.1} {:.1}",
-                if pen_down { 'L' } else { 'M' },
-                x_of(x),
-                y_of(y)
-            );
+            path += &format!("{}{:.1} {:.1}", if pen_down { 'L' } else { 'M' }, x_of(x), y_of(y));
             pen_down = true;
         }
         svg += &format!("<path class=\"line s{}\" d=\"{path}\"/>", index % 5);
-        if let Some(&(x, y)) = curve
-            .points
-            .iter()
-            .rev()
-            .find(|(x, y)| x.is_finite() && y.is_finite())
-        {
-            svg += &format!(
-                "<circle class=\"end s{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
-                index % 5,
-                x_of(x),
-                y_of(y)
-            );
-            labels.push((
-                y_of(y),
-                index,
-                format!("{} {}", curve.name, significant(y, 3)),
-            ));
+        if let Some(&(x, y)) = curve.points.iter().rev().find(|(x, y)| x.is_finite() && y.is_finite()) {
+            svg +=
+                &format!("<circle class=\"end s{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>", index % 5, x_of(x), y_of(y));
+            labels.push((y_of(y), index, format!("{} {}", curve.name, significant(y, 3))));
         }
     }
     if several {
@@ -231,10 +183,7 @@ pub fn scatter(clouds: &[Cloud], bounds: [[f32; 2]; 2], axes: [&str; 2], title: 
             }
         }
     }
-    let named: Vec<&Cloud> = clouds
-        .iter()
-        .filter(|cloud| !cloud.points.is_empty())
-        .collect();
+    let named: Vec<&Cloud> = clouds.iter().filter(|cloud| !cloud.points.is_empty()).collect();
     let mut places: Vec<[f64; 2]> = named
         .iter()
         .map(|cloud| {
@@ -280,11 +229,7 @@ fn spread(points: &mut [[f64; 2]], gap: f64) {
                     continue;
                 }
                 // Two points in one place have no direction: separate them sideways.
-                let (ux, uy) = if distance > 1e-9 {
-                    (dx / distance, dy / distance)
-                } else {
-                    (1.0, 0.0)
-                };
+                let (ux, uy) = if distance > 1e-9 { (dx / distance, dy / distance) } else { (1.0, 0.0) };
                 let push = (gap - distance) / 2.0 + 0.01;
                 points[i] = [points[i][0] + ux * push, points[i][1] + uy * push];
                 points[j] = [points[j][0] - ux * push, points[j][1] - uy * push];
@@ -303,24 +248,11 @@ mod tests {
 
     #[test]
     fn curves_survive_nan_single_points_and_nothing() {
-        for points in [
-            vec![],
-            vec![(1.0, 2.0)],
-            vec![(1.0, f64::NAN), (2.0, f64::INFINITY)],
-            vec![(0.0, 1.0), (1.0, 1.0)],
-        ] {
-            let svg = lines(
-                &[Curve {
-                    name: "<loss>".into(),
-                    points,
-                }],
-                (320.0, 180.0),
-                None,
-            );
-            assert!(
-                !svg.contains("NaN") && !svg.contains("inf") && svg.contains("&lt;loss&gt;"),
-                "{svg}"
-            );
+        for points in
+            [vec![], vec![(1.0, 2.0)], vec![(1.0, f64::NAN), (2.0, f64::INFINITY)], vec![(0.0, 1.0), (1.0, 1.0)]]
+        {
+            let svg = lines(&[Curve { name: "<loss>".into(), points }], (320.0, 180.0), None);
+            assert!(!svg.contains("NaN") && !svg.contains("inf") && svg.contains("&lt;loss&gt;"), "{svg}");
         }
     }
 
@@ -330,10 +262,7 @@ mod tests {
         spread(&mut places, 10.0);
         for i in 1..places.len() {
             for j in 0..i {
-                assert!(
-                    (places[i][0] - places[j][0]).hypot(places[i][1] - places[j][1]) >= 10.0,
-                    "{places:?}"
-                );
+                assert!((places[i][0] - places[j][0]).hypot(places[i][1] - places[j][1]) >= 10.0, "{places:?}");
             }
         }
         assert_eq!(places[3], [90.0, 5.0]);
@@ -341,11 +270,7 @@ mod tests {
 
     #[test]
     fn labels_keep_their_distance_and_stay_inside() {
-        let labels = apart(
-            (0..3).map(|i| (99.0, i, String::new())).collect(),
-            14.0,
-            100.0,
-        );
+        let labels = apart((0..3).map(|i| (99.0, i, String::new())).collect(), 14.0, 100.0);
         let heights: Vec<f64> = labels.iter().map(|label| label.0).collect();
         assert_eq!(heights, [72.0, 86.0, 100.0]);
     }

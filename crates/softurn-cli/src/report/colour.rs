@@ -2,10 +2,8 @@
 
 /// Ten hues that stay apart on light and on dark paper and for most kinds of colour blindness; the charts name the
 /// groups as well, because ten is more than colour alone can carry.
-const HUES: [&str; 10] = [
-    "#4c78c8", "#e69b26", "#d9534f", "#4fb0a5", "#3f9a4d", "#e377a8", "#8e63c9", "#6fb3e8",
-    "#9a6a4b", "#8c9196",
-];
+const HUES: [&str; 10] =
+    ["#4c78c8", "#e69b26", "#d9534f", "#4fb0a5", "#3f9a4d", "#e377a8", "#8e63c9", "#6fb3e8", "#9a6a4b", "#8c9196"];
 
 /// Colour of a group; beyond the table, hues a golden angle apart in three lightnesses.
 pub fn of_group(group: usize) -> String {

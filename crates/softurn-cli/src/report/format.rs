@@ -38,10 +38,7 @@ pub fn significant(value: f64, digits: usize) -> String {
     if !(-4..9).contains(&magnitude) {
         return format!("{value:.*e}", digits.saturating_sub(1));
     }
-    format!(
-        "{value:.*}",
-        (digits as i32 - 1 - magnitude).max(0) as usize
-    )
+    format!("{value:.*}", (digits as i32 - 1 - magnitude).max(0) as usize)
 }
 
 /// A score in 0..1, or a dash.
@@ -68,10 +65,7 @@ pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     }
     let raw = span / count as f64;
     let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .into_iter()
-        .map(|unit| unit * power)
-        .find(|&step| step >= raw * 0.999);
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|unit| unit * power).find(|&step| step >= raw * 0.999);
     let step = step.unwrap_or(power * 10.0);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
@@ -84,9 +78,7 @@ pub fn tick_label(value: f64, step: f64) -> String {
         return format!("{value:e}");
     }
     let mut decimals = 0;
-    while decimals < 6
-        && (step * 10f64.powi(decimals) - (step * 10f64.powi(decimals)).round()).abs() > 1e-6
-    {
+    while decimals < 6 && (step * 10f64.powi(decimals) - (step * 10f64.powi(decimals)).round()).abs() > 1e-6 {
         decimals += 1;
     }
     if decimals == 0 && value.abs() >= 1000.0 {
@@ -116,9 +108,6 @@ mod tests {
         assert_eq!(ticks(3.0, 3.0, 4), [3.0]);
         assert_eq!(tick_label(0.25, 0.25), "0.25");
         assert_eq!(tick_label(-2000.0, 500.0), "−2,000");
-        assert_eq!(
-            escape("<a href='x'>\"&"),
-            "&lt;a href=&#39;x&#39;&gt;&quot;&amp;"
-        );
+        assert_eq!(escape("<a href='x'>\"&"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;");
     }
 }

@@ -18,25 +18,10 @@ pub struct Images {
 
 impl Images {
     /// Scales values from `low..=high` to bytes; what lies outside is clamped.
-    pub fn from_values(
-        height: usize,
-        width: usize,
-        channels: usize,
-        values: &[f32],
-        low: f32,
-        high: f32,
-    ) -> Self {
+    pub fn from_values(height: usize, width: usize, channels: usize, values: &[f32], low: f32, high: f32) -> Self {
         let scale = 255.0 / (high - low).max(f32::MIN_POSITIVE);
-        let pixels = values
-            .iter()
-            .map(|value| ((value - low) * scale).round().clamp(0.0, 255.0) as u8)
-            .collect();
-        Images {
-            height,
-            width,
-            channels,
-            pixels,
-        }
+        let pixels = values.iter().map(|value| ((value - low) * scale).round().clamp(0.0, 255.0) as u8).collect();
+        Images { height, width, channels, pixels }
     }
 
     /// `data:image/png;base64,...` of one row; `None` where the shape does not fit the bytes.
@@ -67,13 +52,7 @@ pub struct Picked {
 }
 
 /// Picks up to `count` rows of each kind per group; the same rows for the same seed.
-pub fn pick(
-    assignments: &[u32],
-    confidence: &[f32],
-    groups: usize,
-    count: usize,
-    seed: u64,
-) -> Vec<Picked> {
+pub fn pick(assignments: &[u32], confidence: &[f32], groups: usize, count: usize, seed: u64) -> Vec<Picked> {
     let mut members = vec![Vec::new(); groups];
     for (row, &group) in assignments.iter().enumerate() {
         if let Some(rows) = members.get_mut(group as usize) {
@@ -111,12 +90,8 @@ mod tests {
     fn a_png_reads_back() {
         let images = Images::from_values(2, 3, 1, &[0.0, 0.5, 1.0, 2.0, -1.0, 0.25], 0.0, 1.0);
         let uri = images.data_uri(0).expect("one image");
-        let bytes = STANDARD
-            .decode(uri.strip_prefix("data:image/png;base64,").expect("prefix"))
-            .expect("base64");
-        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
-            .read_info()
-            .expect("PNG");
+        let bytes = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").expect("prefix")).expect("base64");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("PNG");
         let mut pixels = vec![0; reader.output_buffer_size().expect("size")];
         let info = reader.next_frame(&mut pixels).expect("frame");
         assert_eq!((info.width, info.height), (3, 2));
@@ -128,13 +103,7 @@ mod tests {
     fn picks_are_ordered_and_repeatable() {
         let picked = pick(&[0, 1, 0, 0], &[0.5, 1.0, 0.9, 0.9], 3, 2, 7);
         assert_eq!(picked[0].confident, [2, 3]);
-        assert_eq!(
-            picked[1],
-            Picked {
-                confident: vec![1],
-                random: vec![1]
-            }
-        );
+        assert_eq!(picked[1], Picked { confident: vec![1], random: vec![1] });
         assert_eq!(picked[2], Picked::default());
         assert_eq!(picked, pick(&[0, 1, 0, 0], &[0.5, 1.0, 0.9, 0.9], 3, 2, 7));
     }

@@ -17,11 +17,7 @@ const ITERATIONS: usize = 200;
 /// # Panics
 /// When `values` does not hold a whole number of rows.
 pub fn project(values: &[f32], cols: usize) -> Projection {
-    assert!(
-        cols > 0 && values.len().is_multiple_of(cols),
-        "{} values in rows of {cols}",
-        values.len()
-    );
+    assert!(cols > 0 && values.len().is_multiple_of(cols), "{} values in rows of {cols}", values.len());
     let rows = values.len() / cols;
     let mut mean = vec![0.0; cols];
     for row in values.chunks_exact(cols) {
@@ -47,50 +43,26 @@ pub fn project(values: &[f32], cols: usize) -> Projection {
         }
     }
     let total: f64 = (0..cols).map(|i| covariance[i * cols + i]).sum();
-    let times = |vector: &[f64]| -> Vec<f64> {
-        covariance
-            .chunks_exact(cols)
-            .map(|row| dot(row, vector))
-            .collect()
-    };
+    let times = |vector: &[f64]| -> Vec<f64> { covariance.chunks_exact(cols).map(|row| dot(row, vector)).collect() };
 
     // Starting directions without symmetry, so that none is orthogonal to a principal one by accident.
-    let mut basis = [0.618_034, 0.414_214].map(|step: f64| -> Vec<f64> {
-        (0..cols)
-            .map(|i| ((i + 1) as f64 * step).fract() - 0.45)
-            .collect()
-    });
+    let mut basis = [0.618_034, 0.414_214]
+        .map(|step: f64| -> Vec<f64> { (0..cols).map(|i| ((i + 1) as f64 * step).fract() - 0.45).collect() });
     orthonormalise(&mut basis);
     for _ in 0..ITERATIONS {
         basis = [times(&basis[0]), times(&basis[1])];
         orthonormalise(&mut basis);
     }
     for direction in &mut basis {
-        let largest =
-            direction.iter().copied().fold(
-                0.0,
-                |best: f64, x| if x.abs() > best.abs() { x } else { best },
-            );
+        let largest = direction.iter().copied().fold(0.0, |best: f64, x| if x.abs() > best.abs() { x } else { best });
         if largest < 0.0 {
             direction.iter_mut().for_each(|x| *x = -*x);
         }
     }
-    let explained = [0, 1].map(|i| {
-        if total > 0.0 {
-            dot(&basis[i], &times(&basis[i])) / total
-        } else {
-            0.0
-        }
-    });
+    let explained = [0, 1].map(|i| if total > 0.0 { dot(&basis[i], &times(&basis[i])) / total } else { 0.0 });
     let points = values
         .chunks_exact(cols)
-        .map(|row| {
-            [0, 1].map(|i| {
-                (0..cols)
-                    .map(|c| (f64::from(row[c]) - mean[c]) * basis[i][c])
-                    .sum::<f64>() as f32
-            })
-        })
+        .map(|row| [0, 1].map(|i| (0..cols).map(|c| (f64::from(row[c]) - mean[c]) * basis[i][c]).sum::<f64>() as f32))
         .collect();
     Projection { points, explained }
 }
@@ -108,10 +80,7 @@ fn orthonormalise([first, second]: &mut [Vec<f64>; 2]) {
     };
     normalise(first);
     let along = dot(first, second);
-    second
-        .iter_mut()
-        .zip(first.iter())
-        .for_each(|(x, y)| *x -= along * y);
+    second.iter_mut().zip(first.iter()).for_each(|(x, y)| *x -= along * y);
     if dot(second, second).sqrt() <= along.abs() * 1e-12 {
         second.fill(0.0);
     }
@@ -131,16 +100,8 @@ mod tests {
             values.extend([2.4 * cos + 1.0, 3.2 * cos - 7.0, sin].map(|x| x as f32));
         }
         let projection = project(&values, 3);
-        assert!(
-            (projection.explained[0] - 8.0 / 8.5).abs() < 1e-6,
-            "{:?}",
-            projection.explained
-        );
-        assert!(
-            (projection.explained[1] - 0.5 / 8.5).abs() < 1e-6,
-            "{:?}",
-            projection.explained
-        );
+        assert!((projection.explained[0] - 8.0 / 8.5).abs() < 1e-6, "{:?}", projection.explained);
+        assert!((projection.explained[1] - 0.5 / 8.5).abs() < 1e-6, "{:?}", projection.explained);
         let [x, y] = projection.points[0];
         assert!((x - 4.0).abs() < 1e-4 && y.abs() < 1e-4, "{x} {y}");
     }

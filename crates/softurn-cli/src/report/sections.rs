@@ -13,20 +13,11 @@ const MAX_IMAGES: usize = 1200;
 impl ReportData {
     /// Class that a group is matched to.
     fn class_of(&self, group: usize) -> Option<usize> {
-        self.truth
-            .as_ref()?
-            .matching
-            .get(group)
-            .copied()
-            .flatten()
-            .map(|class| class as usize)
+        self.truth.as_ref()?.matching.get(group).copied().flatten().map(|class| class as usize)
     }
 
     fn class_name(&self, class: usize) -> String {
-        let name = self
-            .truth
-            .as_ref()
-            .and_then(|truth| truth.names.get(class).cloned());
+        let name = self.truth.as_ref().and_then(|truth| truth.names.get(class).cloned());
         name.unwrap_or_else(|| class.to_string())
     }
 
@@ -45,13 +36,11 @@ impl ReportData {
     fn class_colours(&self, truth: &Truth) -> Vec<String> {
         let mut next = self.groups.k;
         (0..truth.names.len())
-            .map(|class| {
-                match (0..self.groups.k).find(|&group| self.class_of(group) == Some(class)) {
-                    Some(group) => colour::of_group(group),
-                    None => {
-                        next += 1;
-                        colour::of_group(next - 1)
-                    }
+            .map(|class| match (0..self.groups.k).find(|&group| self.class_of(group) == Some(class)) {
+                Some(group) => colour::of_group(group),
+                None => {
+                    next += 1;
+                    colour::of_group(next - 1)
                 }
             })
             .collect()
@@ -69,28 +58,18 @@ fn counts(values: &[u32], kinds: usize) -> Vec<usize> {
 }
 
 fn plural(count: usize, noun: &str) -> String {
-    format!(
-        "{} {noun}{}",
-        thousands(count as u64),
-        if count == 1 { "" } else { "s" }
-    )
+    format!("{} {noun}{}", thousands(count as u64), if count == 1 { "" } else { "s" })
 }
 
 fn section(id: &str, title: &str, lead: &str, content: &str) -> String {
-    format!(
-        "<section id=\"{id}\">\n<h2>{title}</h2>\n<p class=\"lead\">{lead}</p>\n{content}</section>\n"
-    )
+    format!("<section id=\"{id}\">\n<h2>{title}</h2>\n<p class=\"lead\">{lead}</p>\n{content}</section>\n")
 }
 
 /// Title and what was done.
 pub fn header(data: &ReportData) -> String {
     let shape = match &data.images {
         Some(images) => {
-            let kind = if images.channels == 3 {
-                "colour images"
-            } else {
-                "images"
-            };
+            let kind = if images.channels == 3 { "colour images" } else { "images" };
             format!("{} × {} {kind}", images.height, images.width)
         }
         None => plural(data.dataset.cols, "column"),
@@ -102,10 +81,7 @@ pub fn header(data: &ReportData) -> String {
         format!("seed {}", data.seed),
         data.adapter.clone(),
     ];
-    let facts: String = facts
-        .iter()
-        .map(|fact| format!("<li>{}</li>", escape(fact)))
-        .collect();
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape(fact))).collect();
     format!(
         "<header>\n<p class=\"mark\">softurn</p>\n<h1>{}</h1>\n<ul class=\"facts\">{facts}</ul>\n</header>\n",
         escape(&data.title)
@@ -115,43 +91,26 @@ pub fn header(data: &ReportData) -> String {
 /// Headline figures, and the same figures of simpler methods.
 pub fn scores(data: &ReportData) -> String {
     let figure = |name: &str, value: &str, note: &str| {
-        format!(
-            "<div><dt>{name}</dt><dd>{}</dd><p>{note}</p></div>",
-            escape(value)
-        )
+        format!("<div><dt>{name}</dt><dd>{}</dd><p>{note}</p></div>", escape(value))
     };
     let mut figures = String::new();
     for (name, value, note) in [
-        (
-            "Accuracy",
-            data.scores.accuracy,
-            "groups matched to classes",
-        ),
+        ("Accuracy", data.scores.accuracy, "groups matched to classes"),
         ("NMI", data.scores.nmi, "normalised mutual information"),
         ("ARI", data.scores.ari, "adjusted Rand index"),
-        (
-            "Silhouette",
-            data.scores.silhouette,
-            "separation, without labels",
-        ),
+        ("Silhouette", data.scores.silhouette, "separation, without labels"),
     ] {
         if value.is_some() {
             figures += &figure(name, &score(value), note);
         }
     }
-    let rate = format!(
-        "{} samples per second",
-        thousands(data.samples_per_second.round() as u64)
-    );
+    let rate = format!("{} samples per second", thousands(data.samples_per_second.round() as u64));
     figures += &figure("Training", &seconds(data.seconds), &rate);
     let mut html = format!("<dl class=\"figures\">{figures}</dl>\n");
 
     if !data.baselines.is_empty() {
         let mut rows = String::new();
-        let best = data
-            .baselines
-            .iter()
-            .filter_map(|baseline| main_score(&baseline.scores));
+        let best = data.baselines.iter().filter_map(|baseline| main_score(&baseline.scores));
         let top = best.chain(main_score(&data.scores)).fold(1e-9, f64::max);
         let mut row = |name: &str, scores: &Scores, time: f64, class: &str| {
             let share = main_score(scores).unwrap_or(0.0).max(0.0) / top * 100.0;
@@ -171,11 +130,7 @@ pub fn scores(data: &ReportData) -> String {
             row(&baseline.name, &baseline.scores, baseline.seconds, "");
         }
         // The accuracy stands right beside its bar; anything else needs a name.
-        let bar_head = if data.scores.accuracy.is_some() {
-            ""
-        } else {
-            "Silhouette"
-        };
+        let bar_head = if data.scores.accuracy.is_some() { "" } else { "Silhouette" };
         html += &format!(
             "<div class=\"scroll\"><table class=\"baselines\">\n<thead><tr><th>Method</th><th class=\"bar\">{}</th>\
              <th>Accuracy</th><th>NMI</th><th>ARI</th><th>Silhouette</th><th>Time</th></tr></thead>\n\
@@ -196,28 +151,11 @@ pub fn sizes(data: &ReportData) -> String {
     let rows = data.dataset.rows as f64;
     let assigned = data.group_counts();
     let learned = data.groups.learned.as_ref();
-    let true_counts = data
-        .truth
-        .as_ref()
-        .map(|truth| counts(&truth.labels, truth.names.len()));
-    let true_size = |group: usize| {
-        true_counts
-            .as_ref()
-            .and_then(|sizes| sizes.get(data.class_of(group)?).copied())
-    };
-    let learned_size = |group: usize| {
-        learned
-            .and_then(|shares| shares.get(group))
-            .map(|share| share * rows)
-    };
+    let true_counts = data.truth.as_ref().map(|truth| counts(&truth.labels, truth.names.len()));
+    let true_size = |group: usize| true_counts.as_ref().and_then(|sizes| sizes.get(data.class_of(group)?).copied());
+    let learned_size = |group: usize| learned.and_then(|shares| shares.get(group)).map(|share| share * rows);
     let highest = (0..data.groups.k)
-        .flat_map(|group| {
-            [
-                Some(assigned[group] as f64),
-                true_size(group).map(|n| n as f64),
-                learned_size(group),
-            ]
-        })
+        .flat_map(|group| [Some(assigned[group] as f64), true_size(group).map(|n| n as f64), learned_size(group)])
         .flatten()
         .fold(1.0, f64::max);
     let high = highest * 1.04;
@@ -227,38 +165,22 @@ pub fn sizes(data: &ReportData) -> String {
     for group in data.ordered_groups() {
         let mut track = String::new();
         if let Some(size) = learned_size(group) {
-            track += &format!(
-                "<b class=\"learned\" style=\"width:{}\"></b>",
-                percent(size)
-            );
+            track += &format!("<b class=\"learned\" style=\"width:{}\"></b>", percent(size));
         }
-        track += &format!(
-            "<b class=\"assigned\" style=\"width:{}\"></b>",
-            percent(assigned[group] as f64)
-        );
+        track += &format!("<b class=\"assigned\" style=\"width:{}\"></b>", percent(assigned[group] as f64));
         if let Some(size) = true_size(group) {
-            track += &format!(
-                "<b class=\"true\" style=\"left:{}\"></b>",
-                percent(size as f64)
-            );
+            track += &format!("<b class=\"true\" style=\"left:{}\"></b>", percent(size as f64));
         }
         let class = match data.class_of(group) {
-            Some(class) => format!(
-                "<td class=\"class\">{}</td>",
-                escape(&data.class_name(class))
-            ),
+            Some(class) => format!("<td class=\"class\">{}</td>", escape(&data.class_name(class))),
             None if data.truth.is_some() => "<td class=\"class\">–</td>".into(),
             None => String::new(),
         };
-        let cell = |value: Option<String>| {
-            value.map_or("<td>–</td>".into(), |value| format!("<td>{value}</td>"))
-        };
-        let learned_cell = learned.map_or(String::new(), |_| {
-            cell(learned_size(group).map(|n| thousands(n.round() as u64)))
-        });
-        let true_cell = true_counts.as_ref().map_or(String::new(), |_| {
-            cell(true_size(group).map(|n| thousands(n as u64)))
-        });
+        let cell = |value: Option<String>| value.map_or("<td>–</td>".into(), |value| format!("<td>{value}</td>"));
+        let learned_cell =
+            learned.map_or(String::new(), |_| cell(learned_size(group).map(|n| thousands(n.round() as u64))));
+        let true_cell =
+            true_counts.as_ref().map_or(String::new(), |_| cell(true_size(group).map(|n| thousands(n as u64))));
         body += &format!(
             "<tr style=\"--c:{}\"><th><i class=\"dot\"></i>{group}</th>{class}<td class=\"track\"><div>{track}</div></td>\
              {learned_cell}<td>{}</td>{true_cell}</tr>\n",
@@ -270,45 +192,19 @@ pub fn sizes(data: &ReportData) -> String {
     let step = marks.get(1).copied().unwrap_or(1.0);
     let axis: String = marks
         .iter()
-        .map(|&mark| {
-            format!(
-                "<span style=\"left:{}\">{}</span>",
-                percent(mark),
-                tick_label(mark, step)
-            )
-        })
+        .map(|&mark| format!("<span style=\"left:{}\">{}</span>", percent(mark), tick_label(mark, step)))
         .collect();
-    let grid: String = marks
-        .iter()
-        .map(|&mark| format!("<s style=\"left:{}\"></s>", percent(mark)))
-        .collect();
-    let body = body.replace(
-        "<td class=\"track\"><div>",
-        &format!("<td class=\"track\"><div>{grid}"),
-    );
+    let grid: String = marks.iter().map(|&mark| format!("<s style=\"left:{}\"></s>", percent(mark))).collect();
+    let body = body.replace("<td class=\"track\"><div>", &format!("<td class=\"track\"><div>{grid}"));
 
-    let class_head = if data.truth.is_some() {
-        "<th class=\"class\">Class</th>"
-    } else {
-        ""
-    };
-    let class_foot = if data.truth.is_some() {
-        "<td class=\"class\"></td>"
-    } else {
-        ""
-    };
+    let class_head = if data.truth.is_some() { "<th class=\"class\">Class</th>" } else { "" };
+    let class_foot = if data.truth.is_some() { "<td class=\"class\"></td>" } else { "" };
     let (learned_head, learned_key) = match learned {
-        Some(_) => (
-            "<th>Learned</th>",
-            "<li><i class=\"key learned\"></i>learned by the prior</li>",
-        ),
+        Some(_) => ("<th>Learned</th>", "<li><i class=\"key learned\"></i>learned by the prior</li>"),
         None => ("", ""),
     };
     let (true_head, true_key) = match true_counts {
-        Some(_) => (
-            "<th>True</th>",
-            "<li><i class=\"key true\"></i>true size of the matched class</li>",
-        ),
+        Some(_) => ("<th>True</th>", "<li><i class=\"key true\"></i>true size of the matched class</li>"),
         None => ("", ""),
     };
     let lead = match (learned, &data.truth) {
@@ -332,11 +228,7 @@ pub fn sizes(data: &ReportData) -> String {
 
 /// The latent space in the plane, by group and by class.
 pub fn latent(data: &ReportData) -> String {
-    let Some(latent) = data
-        .latent
-        .as_ref()
-        .filter(|latent| !latent.points.is_empty())
-    else {
+    let Some(latent) = data.latent.as_ref().filter(|latent| !latent.points.is_empty()) else {
         return String::new();
     };
     let stride = latent.points.len().div_ceil(MAX_POINTS).max(1);
@@ -346,17 +238,9 @@ pub fn latent(data: &ReportData) -> String {
         .collect();
     let bounds = [0, 1].map(|axis| {
         let values = shown.iter().map(|&row| latent.points[row][axis]);
-        values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], x| {
-            [low.min(x), high.max(x)]
-        })
+        values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], x| [low.min(x), high.max(x)])
     });
-    let axes = [0, 1].map(|i| {
-        format!(
-            "component {} ({:.0} % of variance)",
-            i + 1,
-            latent.explained[i] * 100.0
-        )
-    });
+    let axes = [0, 1].map(|i| format!("component {} ({:.0} % of variance)", i + 1, latent.explained[i] * 100.0));
     let panel = |title: &str, prefix: &str, kinds: &[u32], names: &[String], colours: &[String]| {
         let clouds: Vec<Cloud> = (0..names.len())
             .map(|kind| Cloud {
@@ -381,54 +265,24 @@ pub fn latent(data: &ReportData) -> String {
             .collect();
         format!(
             "<figure class=\"panel\"><figcaption>{title}</figcaption>\n{}\n<div class=\"keys\">{keys}</div></figure>\n",
-            chart::scatter(
-                &clouds,
-                bounds,
-                [axes[0].as_str(), axes[1].as_str()],
-                &format!("Latent space {title}")
-            )
+            chart::scatter(&clouds, bounds, [axes[0].as_str(), axes[1].as_str()], &format!("Latent space {title}"))
         )
     };
     let groups: Vec<String> = (0..data.groups.k).map(|group| group.to_string()).collect();
     let group_colours: Vec<String> = (0..data.groups.k).map(colour::of_group).collect();
-    let mut panels = panel(
-        "by group",
-        "g",
-        &data.groups.assignments,
-        &groups,
-        &group_colours,
-    );
+    let mut panels = panel("by group", "g", &data.groups.assignments, &groups, &group_colours);
     if let Some(truth) = &data.truth {
-        panels += &panel(
-            "by true class",
-            "t",
-            &truth.labels,
-            &truth.names,
-            &data.class_colours(truth),
-        );
+        panels += &panel("by true class", "t", &truth.labels, &truth.names, &data.class_colours(truth));
     }
     let part = match stride {
         1 => String::new(),
-        _ => format!(
-            " {} of {} rows are shown.",
-            thousands(shown.len() as u64),
-            thousands(latent.points.len() as u64)
-        ),
+        _ => format!(" {} of {} rows are shown.", thousands(shown.len() as u64), thousands(latent.points.len() as u64)),
     };
-    let colours = if data.truth.is_some() {
-        " A class has the colour of the group that it is matched to."
-    } else {
-        ""
-    };
+    let colours = if data.truth.is_some() { " A class has the colour of the group that it is matched to." } else { "" };
     let lead = format!(
         "Each row's place in the latent space, along its two widest directions.{colours}{part} Point at a name to single it out, click to keep it."
     );
-    section(
-        "latent",
-        "The latent space",
-        &lead,
-        &format!("<div class=\"panels\">\n{panels}</div>\n"),
-    )
+    section("latent", "The latent space", &lead, &format!("<div class=\"panels\">\n{panels}</div>\n"))
 }
 
 /// Images of each group: the surest, and some at random.
@@ -437,13 +291,7 @@ pub fn samples(data: &ReportData) -> String {
         return String::new();
     };
     let per_row = (MAX_IMAGES / (2 * data.groups.k).max(1)).clamp(4, 12);
-    let picked = image::pick(
-        &data.groups.assignments,
-        &data.groups.confidence,
-        data.groups.k,
-        per_row,
-        data.seed,
-    );
+    let picked = image::pick(&data.groups.assignments, &data.groups.confidence, data.groups.k, per_row, data.seed);
     let sizes = data.group_counts();
     let mut cards = String::new();
     for group in data.ordered_groups() {
@@ -452,31 +300,22 @@ pub fn samples(data: &ReportData) -> String {
             rows.iter()
                 .filter_map(|&row| {
                     let uri = images.data_uri(row)?;
-                    let mut note = format!(
-                        "row {row}, probability {}",
-                        significant(f64::from(data.groups.confidence[row]), 3)
-                    );
+                    let mut note =
+                        format!("row {row}, probability {}", significant(f64::from(data.groups.confidence[row]), 3));
                     let mut odd = "";
                     if let Some(truth) = &data.truth {
                         let label = truth.labels.get(row).map(|&label| label as usize);
-                        note += &format!(
-                            ", class {}",
-                            label.map_or("?".into(), |label| data.class_name(label))
-                        );
+                        note += &format!(", class {}", label.map_or("?".into(), |label| data.class_name(label)));
                         if label != class {
                             odd = " class=\"odd\"";
                         }
                     }
-                    Some(format!(
-                        "<img{odd} src=\"{uri}\" alt=\"{0}\" title=\"{0}\">",
-                        escape(&note)
-                    ))
+                    Some(format!("<img{odd} src=\"{uri}\" alt=\"{0}\" title=\"{0}\">", escape(&note)))
                 })
                 .collect()
         };
-        let matched = class.map_or(String::new(), |class| {
-            format!("<span>class {}</span>", escape(&data.class_name(class)))
-        });
+        let matched =
+            class.map_or(String::new(), |class| format!("<span>class {}</span>", escape(&data.class_name(class))));
         let content = match sizes[group] {
             0 => "<p class=\"empty\">No row belongs to this group.</p>".into(),
             _ => format!(
@@ -491,18 +330,9 @@ pub fn samples(data: &ReportData) -> String {
             plural(sizes[group], "row")
         );
     }
-    let odd = if data.truth.is_some() {
-        " An underline marks images of another class than the group's."
-    } else {
-        ""
-    };
+    let odd = if data.truth.is_some() { " An underline marks images of another class than the group's." } else { "" };
     let lead = format!("The rows that the model is surest of, and rows drawn at random.{odd}");
-    section(
-        "samples",
-        "What the groups look like",
-        &lead,
-        &format!("<div class=\"cards\">\n{cards}</div>\n"),
-    )
+    section("samples", "What the groups look like", &lead, &format!("<div class=\"cards\">\n{cards}</div>\n"))
 }
 
 /// True classes against groups.
@@ -513,21 +343,13 @@ pub fn confusion(data: &ReportData) -> String {
     let groups = data.ordered_groups();
     let mut matrix = vec![vec![0usize; data.groups.k]; truth.names.len()];
     for (&label, &group) in truth.labels.iter().zip(&data.groups.assignments) {
-        if let Some(cell) = matrix
-            .get_mut(label as usize)
-            .and_then(|row| row.get_mut(group as usize))
-        {
+        if let Some(cell) = matrix.get_mut(label as usize).and_then(|row| row.get_mut(group as usize)) {
             *cell += 1;
         }
     }
     let head: String = groups
         .iter()
-        .map(|&group| {
-            format!(
-                "<th style=\"--c:{}\"><i class=\"dot\"></i>{group}</th>",
-                colour::of_group(group)
-            )
-        })
+        .map(|&group| format!("<th style=\"--c:{}\"><i class=\"dot\"></i>{group}</th>", colour::of_group(group)))
         .collect();
     let mut body = String::new();
     for (class, row) in matrix.iter().enumerate() {
@@ -546,16 +368,8 @@ pub fn confusion(data: &ReportData) -> String {
                 if share > 0.5 {
                     names.push("strong");
                 }
-                let text = if count == 0 {
-                    "<span>·</span>".into()
-                } else {
-                    thousands(count as u64)
-                };
-                format!(
-                    "<td class=\"{}\" style=\"--s:{:.0}%\">{text}</td>",
-                    names.join(" "),
-                    share * 100.0
-                )
+                let text = if count == 0 { "<span>·</span>".into() } else { thousands(count as u64) };
+                format!("<td class=\"{}\" style=\"--s:{:.0}%\">{text}</td>", names.join(" "), share * 100.0)
             })
             .collect();
         body += &format!(
@@ -580,12 +394,7 @@ pub fn training(data: &ReportData) -> String {
     for phase in &data.phases {
         let mut charts = String::new();
         if phase.metrics.iter().any(|curve| !curve.points.is_empty()) {
-            let lowest = phase
-                .metrics
-                .iter()
-                .flat_map(|curve| &curve.points)
-                .map(|point| point.1)
-                .fold(0.0, f64::min);
+            let lowest = phase.metrics.iter().flat_map(|curve| &curve.points).map(|point| point.1).fold(0.0, f64::min);
             charts += &format!(
                 "<figure class=\"wide\"><figcaption>scores</figcaption>{}</figure>\n",
                 chart::lines(&phase.metrics, (660.0, 230.0), Some((lowest, 1.0)))
@@ -624,25 +433,13 @@ pub fn run(data: &ReportData) -> String {
     let rows: String = data
         .config
         .iter()
-        .map(|(key, value)| {
-            format!(
-                "<tr><th>{}</th><td>{}</td></tr>\n",
-                escape(key),
-                escape(value)
-            )
-        })
+        .map(|(key, value)| format!("<tr><th>{}</th><td>{}</td></tr>\n", escape(key), escape(value)))
         .collect();
     let content = format!(
         "<pre><code>{}</code></pre>\n<table class=\"config\"><tbody>\n{rows}</tbody></table>\n",
         escape(&data.command)
     );
-    let lead = format!(
-        "The same command on the same adapter ({}) gives the same figures to the last bit.",
-        escape(&data.adapter)
-    );
+    let lead = format!("The same command on {} gives the same figures to the last bit.", escape(&data.adapter));
     section("run", "This run", &lead, &content)
-        + &format!(
-            "<footer>Made by softurn {}. This page needs no network.</footer>\n",
-            env!("CARGO_PKG_VERSION")
-        )
+        + &format!("<footer>Made by softurn {}. This page needs no network.</footer>\n", env!("CARGO_PKG_VERSION"))
 }
