@@ -1,6 +1,8 @@
 //! The operations. Each is a folder with its formula, shape checks and dispatches (`mod.rs`), the same in f64
 //! (`cpu.rs`) and its tests; [`OPS`] lists them all.
 
+pub mod fisher_hypergeometric;
+
 pub mod random;
 pub mod unary;
 
