@@ -86,6 +86,9 @@ impl Pipelines {
         let module = self.module(device, call.op)?;
         let entry = module.0.entry(call.entry)?;
         shader::check_workgroup_memory(&module.0, call.entry, call.constants, capabilities.max_workgroup_bytes)?;
+        if cfg!(debug_assertions) {
+            shader::check_barriers(&module.0, call.entry)?;
+        }
         let writable: Vec<bool> = entry.bindings.iter().map(|binding| binding.writable).collect();
         let entries: Vec<_> = (0u32..)
             .zip(&writable)

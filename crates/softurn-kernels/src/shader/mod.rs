@@ -9,6 +9,7 @@ mod uniformity;
 pub use compose::Patch;
 pub(crate) use reflect::{Module, check_workgroup_memory};
 pub use registry::{SHADERS, SHARED};
+pub(crate) use uniformity::check_barriers;
 
 #[cfg(test)]
 mod tests;

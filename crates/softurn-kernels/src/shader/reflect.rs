@@ -38,10 +38,14 @@ pub(crate) struct Module {
 
 impl Module {
     pub(crate) fn load(name: &'static str, patches: &[Patch]) -> Result<Self> {
-        Self::from_composed(name, Composed::new(name, patches)?)
+        Self::from_composed(
+            name,
+            Composed::new(name, patches)?,
+            Validator::new(ValidationFlags::all(), Capabilities::empty()),
+        )
     }
 
-    fn from_composed(name: &'static str, composed: Composed) -> Result<Self> {
+    fn from_composed(name: &'static str, composed: Composed, mut validator: Validator) -> Result<Self> {
         let fail = |line: Option<u32>, message: String| Error::Shader {
             shader: name.into(),
             message: match line {
@@ -52,7 +56,7 @@ impl Module {
         let source = &composed.source;
         let naga = naga::front::wgsl::parse_str(source)
             .map_err(|error| fail(error.location(source).map(|at| at.line_number), error.message().to_owned()))?;
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&naga).map_err(|error| {
+        let info = validator.validate(&naga).map_err(|error| {
             let line = error.location(source).map(|at| at.line_number);
             let mut message = error.as_inner().to_string();
             let mut cause = std::error::Error::source(error.as_inner());
@@ -69,6 +73,10 @@ impl Module {
             entries.insert(entry.name.clone(), reflected);
         }
         Ok(Self { name, naga, info, entries, composed })
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(crate) fn source(&self) -> &str {
@@ -164,8 +172,11 @@ pub(crate) fn check_workgroup_memory(
 
 #[cfg(test)]
 impl Module {
-    /// A module from a text, for tests of the checks themselves.
+    /// A module from a text, for tests of the checks themselves; subgroup operations are allowed.
     pub(crate) fn from_text(text: &str) -> Result<Self> {
-        Self::from_composed("test", Composed::from_text(text))
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+        validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+        validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+        Self::from_composed("test", Composed::from_text(text), validator)
     }
 }
