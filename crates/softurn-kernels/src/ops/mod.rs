@@ -24,8 +24,15 @@ pub struct Op {
 }
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
-pub const OPS: &[Op] =
-    &[Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS }];
+pub const OPS: &[Op] = &[
+    Op {
+        name: "random",
+        summary: "bits, uniform, normal and Gumbel noise from a key",
+        differentiable: false,
+        params: random::PARAMS,
+    },
+    Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS },
+];
 
 /// Every argument must hold floats.
 pub(crate) fn floats(op: &'static str, arguments: &[(&'static str, &Tensor)]) -> Result<()> {
