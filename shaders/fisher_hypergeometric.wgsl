@@ -265,6 +265,8 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
       if (k < window.high) { log_p += step(log_weight, sizes[p], k, s, next); }
     }
     let center = f32(window.low) + moment / total;
+    // The deltas sum to zero: values are taken relative to those at the center, or rounding is multiplied by their size.
+    let middle = u32(center);
     let upstream = (dcounts[row * K + p] - a) / params.temperature;
     var remaining = 0.0;
     var own = 0.0;
@@ -273,10 +275,11 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
       let v = (log_p + noise(row, p, k)) / params.temperature;
       let delta = f_exp(v - largest) / total * (f32(k) - center) * upstream;
       if (delta != 0.0) {
-        own += f32(k) * delta;
+        own += (f32(k) - f32(middle)) * delta;
         remaining += delta * slope(next, s - k, rest);
         for (var j = p + 1u; j < K; j++) {
-          dweights[row * K + j] += delta * table_of_means[((w * K + p + 1u) * K + j) * width + s - k];
+          let at = ((w * K + p + 1u) * K + j) * width + s;
+          dweights[row * K + j] += delta * (table_of_means[at - k] - table_of_means[at - middle]);
         }
       }
       if (k < window.high) { log_p += step(log_weight, sizes[p], k, s, next); }

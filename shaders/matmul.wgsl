@@ -1,0 +1,174 @@
+// C = f(op(A) op(B) + bias): A [m, k] (or its transpose as stored), B [k, n] (or its transpose), bias [n].
+// TRANSPOSE_A/B tell how the operands are stored; ACTIVATION: 0 none, 1 relu, 2 tanh, 3 sigmoid.
+//
+// `forward` is the plan for software adapters: one invocation owns an 8 x 8 tile of C in registers, no workgroup memory; rows and columns
+// past the edge are clamped while loading and skipped while storing. `multiply_tiled` is the plan for GPUs: a workgroup of 16 x 16
+// owns a 64 x 64 tile, 4 x 4 per invocation, through two 64 x 16 tiles in workgroup memory.
+// `backward` is the activation's: dy f'(.) from the output, the operands' gradients being products themselves.
+#import index
+#import math
+
+struct Params { m: u32, n: u32, k: u32 }
+
+override TRANSPOSE_A: bool = false;
+override TRANSPOSE_B: bool = false;
+override BIAS: bool = false;
+override ACTIVATION: u32 = 0u;
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+fn load_a(row: u32, k: u32) -> f32 {
+  if (TRANSPOSE_A) { return a[k * params.m + row]; }
+  return a[row * params.k + k];
+}
+
+fn load_b(k: u32, col: u32) -> f32 {
+  if (TRANSPOSE_B) { return b[col * params.k + k]; }
+  return b[k * params.n + col];
+}
+
+fn store(row: u32, col: u32, value: f32) {
+  if (row >= params.m || col >= params.n) { return; }
+  var v = value;
+  if (BIAS) { v += bias[col]; }
+  switch ACTIVATION {
+    case 1u: { v = select(max(v, 0.0), v, is_nan(v)); }
+    case 2u: { v = f_tanh(v); }
+    case 3u: { v = f_sigmoid(v); }
+    default: {}
+  }
+  c[row * params.n + col] = v;
+}
+
+fn store_row(row: u32, col: u32, x: vec4<f32>, y: vec4<f32>) {
+  for (var j = 0u; j < 4u; j++) {
+    store(row, col + j, x[j]);
+    store(row, col + 4u + j, y[j]);
+  }
+}
+
+@compute @workgroup_size(8, 8)
+fn forward(@builtin(global_invocation_id) global: vec3<u32>) {
+  let row = global.y * 8u;
+  let col = global.x * 8u;
+  if (row >= params.m || col >= params.n) { return; }
+  let r0 = min(row + 0u, params.m - 1u);
+  let r1 = min(row + 1u, params.m - 1u);
+  let r2 = min(row + 2u, params.m - 1u);
+  let r3 = min(row + 3u, params.m - 1u);
+  let r4 = min(row + 4u, params.m - 1u);
+  let r5 = min(row + 5u, params.m - 1u);
+  let r6 = min(row + 6u, params.m - 1u);
+  let r7 = min(row + 7u, params.m - 1u);
+  let q0 = min(col + 0u, params.n - 1u);
+  let q1 = min(col + 1u, params.n - 1u);
+  let q2 = min(col + 2u, params.n - 1u);
+  let q3 = min(col + 3u, params.n - 1u);
+  let q4 = min(col + 4u, params.n - 1u);
+  let q5 = min(col + 5u, params.n - 1u);
+  let q6 = min(col + 6u, params.n - 1u);
+  let q7 = min(col + 7u, params.n - 1u);
+  var c0a = vec4<f32>(0.0);
+  var c0b = vec4<f32>(0.0);
+  var c1a = vec4<f32>(0.0);
+  var c1b = vec4<f32>(0.0);
+  var c2a = vec4<f32>(0.0);
+  var c2b = vec4<f32>(0.0);
+  var c3a = vec4<f32>(0.0);
+  var c3b = vec4<f32>(0.0);
+  var c4a = vec4<f32>(0.0);
+  var c4b = vec4<f32>(0.0);
+  var c5a = vec4<f32>(0.0);
+  var c5b = vec4<f32>(0.0);
+  var c6a = vec4<f32>(0.0);
+  var c6b = vec4<f32>(0.0);
+  var c7a = vec4<f32>(0.0);
+  var c7b = vec4<f32>(0.0);
+  for (var k = 0u; k < params.k; k++) {
+    let a0 = load_a(r0, k);
+    let a1 = load_a(r1, k);
+    let a2 = load_a(r2, k);
+    let a3 = load_a(r3, k);
+    let a4 = load_a(r4, k);
+    let a5 = load_a(r5, k);
+    let a6 = load_a(r6, k);
+    let a7 = load_a(r7, k);
+    let ba = vec4<f32>(load_b(k, q0), load_b(k, q1), load_b(k, q2), load_b(k, q3));
+    let bb = vec4<f32>(load_b(k, q4), load_b(k, q5), load_b(k, q6), load_b(k, q7));
+    c0a += a0 * ba; c0b += a0 * bb;
+    c1a += a1 * ba; c1b += a1 * bb;
+    c2a += a2 * ba; c2b += a2 * bb;
+    c3a += a3 * ba; c3b += a3 * bb;
+    c4a += a4 * ba; c4b += a4 * bb;
+    c5a += a5 * ba; c5b += a5 * bb;
+    c6a += a6 * ba; c6b += a6 * bb;
+    c7a += a7 * ba; c7b += a7 * bb;
+  }
+  store_row(row + 0u, col, c0a, c0b);
+  store_row(row + 1u, col, c1a, c1b);
+  store_row(row + 2u, col, c2a, c2b);
+  store_row(row + 3u, col, c3a, c3b);
+  store_row(row + 4u, col, c4a, c4b);
+  store_row(row + 5u, col, c5a, c5b);
+  store_row(row + 6u, col, c6a, c6b);
+  store_row(row + 7u, col, c7a, c7b);
+}
+
+const DEPTH: u32 = 16u;
+const TILE: u32 = 64u;
+var<workgroup> tile_a: array<f32, 1024>; // [DEPTH, TILE]
+var<workgroup> tile_b: array<f32, 1024>;
+
+@compute @workgroup_size(16, 16)
+fn multiply_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>,
+                  @builtin(local_invocation_index) index: u32) {
+  let row = group.y * TILE;
+  let col = group.x * TILE;
+  var sums: array<vec4<f32>, 4>;
+  for (var i = 0u; i < 4u; i++) { sums[i] = vec4<f32>(0.0); }
+  for (var start = 0u; start < params.k; start += DEPTH) {
+    for (var e = index; e < DEPTH * TILE; e += 256u) {
+      // Neighbours in e are neighbours in memory, whichever way the operand is stored.
+      let ka = select(e % DEPTH, e / TILE, TRANSPOSE_A);
+      let ra = select(e / DEPTH, e % TILE, TRANSPOSE_A);
+      tile_a[ka * TILE + ra] = 0.0;
+      if (start + ka < params.k && row + ra < params.m) { tile_a[ka * TILE + ra] = load_a(row + ra, start + ka); }
+      let kb = select(e / TILE, e % DEPTH, TRANSPOSE_B);
+      let cb = select(e % TILE, e / DEPTH, TRANSPOSE_B);
+      tile_b[kb * TILE + cb] = 0.0;
+      if (start + kb < params.k && col + cb < params.n) { tile_b[kb * TILE + cb] = load_b(start + kb, col + cb); }
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < DEPTH; k++) {
+      let at = k * TILE + local.x * 4u;
+      let vb = vec4<f32>(tile_b[at], tile_b[at + 1u], tile_b[at + 2u], tile_b[at + 3u]);
+      for (var i = 0u; i < 4u; i++) { sums[i] += tile_a[k * TILE + local.y * 4u + i] * vb; }
+    }
+    workgroupBarrier();
+  }
+  for (var i = 0u; i < 4u; i++) {
+    for (var j = 0u; j < 4u; j++) { store(row + local.y * 4u + i, col + local.x * 4u + j, sums[i][j]); }
+  }
+}
+
+@group(0) @binding(0) var<storage, read> y: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.m * params.n) { return; }
+  var d = 1.0;
+  switch ACTIVATION {
+    case 1u: { d = select(0.0, 1.0, y[i] > 0.0); }
+    case 2u: { d = 1.0 - y[i] * y[i]; }
+    case 3u: { d = y[i] * (1.0 - y[i]); }
+    default: {}
+  }
+  dx[i] = dy[i] * d;
+}
