@@ -53,9 +53,7 @@ impl Labels {
     /// [`DataError::LabelId`] for an id without a name.
     pub fn new(ids: Vec<u32>, names: Vec<String>) -> Result<Self, DataError> {
         match ids.iter().enumerate().find(|&(_, &id)| id as usize >= names.len()) {
-            Some((row, &id)) => {
-                Err(DataError::LabelId { argument: Argument::Labels, row, id, names: names.len() })
-            }
+            Some((row, &id)) => Err(DataError::LabelId { argument: Argument::Labels, row, id, names: names.len() }),
             None => Ok(Self { ids, names }),
         }
     }
@@ -119,7 +117,8 @@ impl Labels {
         distinct.sort_unstable();
         distinct.dedup();
         // Every value is among the distinct ones, so both arms of the search are its place.
-        let ids = values.iter().map(|value| distinct.binary_search(&value).unwrap_or_else(|place| place) as u32).collect();
+        let ids =
+            values.iter().map(|value| distinct.binary_search(&value).unwrap_or_else(|place| place) as u32).collect();
         Self { ids, names: distinct.into_iter().map(T::to_string).collect() }
     }
 }
@@ -296,7 +295,8 @@ impl Dataset {
         if let Some(((row, column), &value)) = features.indexed_iter().find(|(_, value)| !value.is_finite()) {
             return Err(DataError::NonFinite { argument, source_name: name, row, column, value });
         }
-        let features = if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned() };
+        let features =
+            if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned() };
         let kind = if image.is_some() { Kind::Images } else { Kind::Table };
         Ok(Self { name, features, image, kind, labels: None, source_rows: Some(rows as u64) })
     }

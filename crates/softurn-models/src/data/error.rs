@@ -110,34 +110,37 @@ pub enum DataError {
         /// The shape found.
         shape: Vec<u64>,
     },
-    /// An archive of several arrays was named without a usable array name, or `FILE:ARRAY` names a file of one array.
-    #[error(
-        "{argument}: {} in {}; write FILE:ARRAY with one of: {}",
-        one_line(.reason),
-        quoted(.source_name),
-        listed(.arrays)
-    )]
-    Array {
+    /// The file holds several arrays or columns and none was named.
+    #[error("{argument}: {} needs a choice: write FILE:NAME with one of: {}", quoted(.source_name), listed(.names))]
+    Unnamed {
         /// The argument that named the file.
         argument: Argument,
         /// The file's path.
         source_name: String,
-        /// What was asked for.
-        reason: String,
-        /// The arrays there are, with their shapes where they are known.
-        arrays: Vec<String>,
+        /// The arrays (with type and shape) or columns there are.
+        names: Vec<String>,
     },
-    /// A csv file has no such column.
-    #[error("{argument}: {} has no column {}; its columns are: {}", quoted(.source_name), quoted(.column), listed(.columns))]
-    Column {
-        /// The argument that named the column.
+    /// The file has no array or column of that name.
+    #[error("{argument}: {} has no array or column {}, but: {}", quoted(.source_name), quoted(.asked), listed(.names))]
+    NoSuchName {
+        /// The argument that named the array or column.
         argument: Argument,
         /// The file's path.
         source_name: String,
-        /// The column asked for; empty when none was named and there are several.
-        column: String,
-        /// The columns there are.
-        columns: Vec<String>,
+        /// The name asked for.
+        asked: String,
+        /// The arrays (with type and shape) or columns there are.
+        names: Vec<String>,
+    },
+    /// `FILE:NAME` for a file in which nothing has a name.
+    #[error("{argument}: {} holds one array without a name: leave out {}", quoted(.source_name), quoted(.asked))]
+    NoNames {
+        /// The argument that named the file.
+        argument: Argument,
+        /// The file's path.
+        source_name: String,
+        /// The name asked for.
+        asked: String,
     },
     /// A label column was named for data that have no columns by name.
     #[error("{argument}: {} is not a csv file, so it has no columns by name", quoted(.source_name))]
