@@ -11,9 +11,9 @@ use crate::{Error, Gpu, Result};
 pub struct Shape(Vec<usize>);
 
 impl Shape {
-    /// The number of elements.
+    /// The number of elements; `usize::MAX` where it does not fit.
     pub fn len(&self) -> usize {
-        self.0.iter().product()
+        count(&self.0)
     }
 
     /// Whether there are no elements.
@@ -29,10 +29,15 @@ impl Shape {
     /// The tensor seen as a matrix: all axes but the last are rows. A scalar is one row of one column.
     pub fn rows_cols(&self) -> (usize, usize) {
         match self.0.split_last() {
-            Some((&cols, rows)) => (rows.iter().product(), cols),
+            Some((&cols, rows)) => (count(rows), cols),
             None => (1, 1),
         }
     }
+}
+
+/// The product of the sizes, which are a user's: no overflow, and 0 if any is 0.
+fn count(dims: &[usize]) -> usize {
+    if dims.contains(&0) { 0 } else { dims.iter().fold(1, |n, &d| n.saturating_mul(d)) }
 }
 
 impl fmt::Display for Shape {
@@ -158,7 +163,7 @@ impl Tensor {
     /// When the start is not aligned or the view reaches past the end.
     pub fn view(&self, start: usize, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
-        if !start.is_multiple_of(64) || start + shape.len() > self.len() {
+        if !start.is_multiple_of(64) || start.saturating_add(shape.len()) > self.len() {
             return Err(Error::argument(
                 "view",
                 "start",

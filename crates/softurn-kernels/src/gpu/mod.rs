@@ -5,6 +5,8 @@ pub(crate) mod pool;
 mod profile;
 mod readback;
 mod recorder;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -140,12 +142,11 @@ fn choose(mut adapters: Vec<wgpu::Adapter>, wanted: Option<&str>) -> Result<wgpu
             wgpu::DeviceType::Other => 3,
             wgpu::DeviceType::Cpu => 4,
         }),
-        Some(wanted) => match wanted.parse::<usize>() {
-            Ok(index) => (index < adapters.len()).then_some(index),
-            Err(_) => adapters
-                .iter()
-                .position(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted.to_lowercase())),
-        },
+        // A number beyond the indices is a part of a name: "4090".
+        Some(wanted) => wanted.parse().ok().filter(|&index| index < adapters.len()).or_else(|| {
+            let named = |adapter: &wgpu::Adapter| adapter.get_info().name.to_lowercase();
+            adapters.iter().position(|adapter| named(adapter).contains(&wanted.to_lowercase()))
+        }),
     };
     let Some(position) = position else {
         let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
@@ -199,7 +200,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = uncaptured.set(Error::Device(one_line(&error)));
         }));
-        let pool = Pool::new(config.poison);
+        let pool = Pool::new(config.poison, capabilities.max_buffer_bytes);
         let pipelines = Pipelines::new(&device, config.patches);
         let recorder = Recorder::new(&device, pipelines.params_layout(), profile);
         Ok(Self {
@@ -244,6 +245,7 @@ impl Gpu {
 
     /// Time spent in each kernel since the device was opened; empty unless `GpuConfig::profile` was set.
     pub fn kernel_times(&self) -> Vec<KernelTime> {
+        self.flush();
         self.recorder().kernel_times()
     }
 
@@ -312,8 +314,8 @@ impl Gpu {
 
     /// A tensor whose elements are undefined (poisoned when asked for).
     pub(crate) fn uninitialised(&self, what: &'static str, shape: Shape, data_type: DataType) -> Result<Tensor> {
-        let limit = self.inner.capabilities.max_binding_bytes;
-        let needed = shape.dims().iter().try_fold(4u64, |bytes, &d| bytes.checked_mul(d as u64)).unwrap_or(u64::MAX);
+        let limit = self.inner.capabilities.max_binding_bytes.min(self.inner.pool.largest());
+        let needed = (shape.len() as u64).saturating_mul(4);
         if needed > limit {
             return Err(Error::TooLarge { what: format!("{what} {shape}"), needed, limit });
         }

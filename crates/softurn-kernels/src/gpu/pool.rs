@@ -36,6 +36,8 @@ struct Free {
 pub(crate) struct Pool {
     free: Arc<Mutex<Free>>,
     poison: bool,
+    /// The largest payload that the adapter can allocate, guards aside.
+    largest: u64,
 }
 
 /// A buffer on loan from the pool; dropping it gives it back.
@@ -47,8 +49,14 @@ pub struct PooledBuffer {
 }
 
 impl Pool {
-    pub(crate) fn new(poison: bool) -> Self {
-        Self { free: Arc::default(), poison }
+    pub(crate) fn new(poison: bool, max_buffer_bytes: u64) -> Self {
+        let guards = if poison { 2 * GUARD } else { 0 };
+        Self { free: Arc::default(), poison, largest: max_buffer_bytes.saturating_sub(guards) & !255 }
+    }
+
+    /// The largest `size` that [`Pool::take`] takes, in bytes.
+    pub(crate) fn largest(&self) -> u64 {
+        self.largest
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {
@@ -58,7 +66,7 @@ impl Pool {
     /// A buffer of at least `size` bytes, contents undefined.
     pub(crate) fn take(&self, device: &wgpu::Device, size: u64) -> PooledBuffer {
         let guards = if self.poison { 2 * GUARD } else { 0 };
-        let class = size_class(size) + guards;
+        let class = size_class(size).min(self.largest) + guards;
         let mut free = self.lock();
         // In poison mode a buffer returns to the free list only after its guards were read, so nothing is reused early.
         let reused = free.by_size.get_mut(&class).and_then(Vec::pop);

@@ -2,7 +2,6 @@
 //! (`cpu.rs`) and its tests; [`OPS`] lists them all.
 
 pub mod fisher_hypergeometric;
-
 pub mod random;
 pub mod unary;
 
@@ -25,6 +24,12 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "fisher_hypergeometric",
+        summary: "Fisher's noncentral hypergeometric law of several groups",
+        differentiable: true,
+        params: fisher_hypergeometric::PARAMS,
+    },
     Op {
         name: "random",
         summary: "bits, uniform, normal and Gumbel noise from a key",
