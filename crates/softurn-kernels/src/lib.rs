@@ -18,6 +18,8 @@
 mod error;
 pub mod gpu;
 mod key;
+#[cfg(test)]
+mod mutation;
 pub mod ops;
 pub mod shader;
 mod tensor;

@@ -18,7 +18,7 @@ const GRADIENT: Tolerance =
     Tolerance::new(4e-3, 4e-4, "variance of the relaxation times the error of its logits over the temperature");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the remaining draws are forgotten in the table", "ratios[next + s - k - 1u];", "ratios[next + s - k];"),
+    mutant("the remaining draws are forgotten in the table", "- ratios[next + s - k - 1u];", "- ratios[next + s - k];"),
     mutant("the average lacks the later groups", "others += f32(s - k + 1u)", "others += 0.0 * f32(s - k + 1u)"),
     mutant(
         "the window stops at once below the mode",
@@ -26,11 +26,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "while (k > low && log_p > 0.0)",
     ),
     mutant("no sensitivity to the remaining draws", "a += remaining;", "a += 0.0 * remaining;"),
-    mutant(
-        "the temperature is ignored",
-        "(log_p + noise(row, p, k)) / params.temperature",
-        "(log_p + noise(row, p, k))",
-    ),
+    mutant("the temperature is ignored", "- a) / params.temperature", "- a)"),
     mutant(
         "noise is shared by the groups",
         "vec4<u32>(row, group, k / 4u, STREAM)",

@@ -1,0 +1,199 @@
+//! The mutation table: every op's checks are run on deliberately broken kernels and must reject each of them, the
+//! proof that the suite can fail.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use softurn_tests::{Mismatch, Mutant, MutationReport, same_bits};
+
+use crate::ops::unary::{self, Unary};
+use crate::ops::{OPS, fisher_hypergeometric, random};
+use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
+use crate::testing::{config, gpus, open};
+use crate::{Gpu, GpuConfig, Plan};
+
+type Check = fn(&Gpu) -> Result<(), Mismatch>;
+
+/// What must hold on a device, by op, and the mistakes that it must notice. An op may have several rows: mistakes in
+/// what ops share are listed below, each with an op that shows it.
+const CHECKS: &[(&str, Check, &[Mutant])] = &[
+    ("fisher_hypergeometric", fisher_hypergeometric::tests::check, fisher_hypergeometric::tests::MUTANTS),
+    ("random", random::tests::check, random::tests::MUTANTS),
+    ("random", random::tests::check, IN_RANDOM),
+    ("unary", unary::tests::check, UNARY),
+    ("unary", folded_dispatch, IN_INDEX),
+];
+
+const UNARY: &[Mutant] = &[
+    everywhere(
+        "unary",
+        "last element left out",
+        "unary",
+        "if (i >= params.length) { return; }\n  let v = x[i];\n  var r",
+        "if (i + 1u >= params.length) { return; }\n  let v = x[i];\n  var r",
+    ),
+    everywhere("unary", "relu's derivative at negative numbers", "unary", "select(0.0, 1.0, v > 0.0)", "1.0"),
+    everywhere("unary", "reciprocal's derivative has the wrong sign", "unary", "d = -r * r", "d = r * r"),
+    everywhere("unary", "backward ignores its upstream", "unary", "dy[i] * d", "d + 0.0 * dy[i]"),
+    everywhere("unary", "exp: a coefficient", "shared/math", "1.6666665459e-1", "1.66e-1"),
+    everywhere("unary", "exp: half of an odd power of two lost", "shared/math", "pow2i(i - h)", "pow2i(h)"),
+    everywhere("unary", "log: a coefficient", "shared/math", "3.3333331174e-1", "3.333e-1"),
+    everywhere("unary", "log: the second part of ln 2", "shared/math", "fe * -2.12194440e-4", "fe * -2.1e-4"),
+    everywhere("unary", "log1p: no polynomial near 0", "shared/math", "x > -0.29 && x < 0.41", "x > 1.0 && x < 0.41"),
+    everywhere("unary", "expm1: no polynomial near 0", "shared/math", "abs(x) < 0.35", "abs(x) < 0.0"),
+    everywhere("unary", "tanh: a coefficient", "shared/math", "1.33314422036e-1", "1.332e-1"),
+    everywhere("unary", "tanh: the sign of large arguments", "shared/math", "select(large, -large, x < 0.0)", "large"),
+    everywhere("unary", "sigmoid: mirrored", "shared/math", "select(1.0, e, x < 0.0)", "select(1.0, e, x > 0.0)"),
+    everywhere(
+        "unary",
+        "softplus: the linear part",
+        "shared/math",
+        "let y = max(x, 0.0) + f_log1p",
+        "let y = x + f_log1p",
+    ),
+];
+
+const IN_RANDOM: &[Mutant] = &[
+    everywhere("random", "a round constant of Philox", "shared/random", "0xBB67AE85u", "0xBB67AE84u"),
+    everywhere("random", "a multiplier of Philox", "shared/random", "let low1 = 0xCD9E8D57u", "let low1 = 0xCD9E8D55u"),
+    everywhere("random", "uniforms with one bit less", "shared/random", "f32(bits >> 8u)", "f32((bits >> 9u) << 1u)"),
+    everywhere(
+        "random",
+        "the upper half of Exp(1) by plain log",
+        "shared/random",
+        "return -f_log1p(-((f32(~bits) + 0.5) * scale));",
+        "return -f_log((f32(bits) + 0.5) * scale);",
+    ),
+    everywhere("random", "the angle of normals: a coefficient", "shared/random", "4.1666667e-2 + z", "4.16e-2 + z"),
+];
+
+const IN_INDEX: &[Mutant] = &[everywhere(
+    "unary",
+    "the second row of a folded dispatch repeats the first",
+    "shared/index",
+    "global.y * groups.x * size",
+    "global.y * 0u",
+)];
+
+/// Element-wise work on more elements than one dimension of a dispatch holds.
+fn folded_dispatch(gpu: &Gpu) -> Result<(), Mismatch> {
+    let n = 65_535 * 64 + 77;
+    let x: Vec<f32> = (0..n).map(|i| (i % 1009) as f32).collect();
+    let y: Vec<f32> = x.iter().map(|x| x + 1.0).collect();
+    let got = unary::forward(gpu, Unary::Affine { scale: 1.0, shift: 1.0 }, &gpu.tensor(&x, [n]).unwrap()).unwrap();
+    same_bits("a folded dispatch", &got.read().unwrap(), &y)
+}
+
+const fn everywhere(
+    op: &'static str,
+    name: &'static str,
+    shader: &'static str,
+    from: &'static str,
+    to: &'static str,
+) -> Mutant {
+    Mutant { op, name, shader, from, to, plan: "both", hidden: None }
+}
+
+fn mutants() -> impl Iterator<Item = (Check, &'static Mutant)> {
+    CHECKS.iter().flat_map(|&(_, check, mutants)| mutants.iter().map(move |mutant| (check, mutant)))
+}
+
+fn plans(mutant: &Mutant) -> &'static [Plan] {
+    match mutant.plan {
+        "cpu" => &[Plan::Cpu],
+        "gpu" => &[Plan::Gpu],
+        "both" => &[Plan::Cpu, Plan::Gpu],
+        other => panic!("{}: plan '{other}'", mutant.name),
+    }
+}
+
+/// A mutant must be a shader that compiles: one that does not would be rejected by anything.
+fn compiles(mutant: &Mutant) -> Result<(), String> {
+    let fail = |error: &dyn Display| format!("mutant {:?} of {}: {error}", mutant.name, mutant.op);
+    let source = SHADERS.iter().chain(SHARED).find(|(name, _)| *name == mutant.shader);
+    let (_, source) = source.ok_or_else(|| fail(&format!("no shader '{}'", mutant.shader)))?;
+    mutant.apply(source)?;
+    let op = SHADERS.iter().find(|(name, _)| *name == mutant.op).map(|&(name, _)| name);
+    let op = op.ok_or_else(|| fail(&"no such op"))?;
+    let module = Module::load(op, &[patch(mutant)]).map_err(|error| fail(&error))?;
+    module.entries().try_for_each(|(entry, _)| check_barriers(&module, entry).map(drop)).map_err(|error| fail(&error))
+}
+
+fn patch(mutant: &Mutant) -> Patch {
+    Patch { shader: mutant.shader, from: mutant.from, to: mutant.to }
+}
+
+/// What rejected the mutant under `plan`, if anything did.
+fn caught_under(check: Check, mutant: &Mutant, plan: Plan) -> Option<String> {
+    let gpu = open(GpuConfig { patches: vec![patch(mutant)], plan: Some(plan), ..config() });
+    match catch_unwind(AssertUnwindSafe(|| check(&gpu))) {
+        Ok(Err(mismatch)) => Some(mismatch.what),
+        Err(panic) => Some(format!("a panic: {}", first_line(&*panic))),
+        Ok(Ok(())) => gpu.check().err().map(|error| error.to_string()),
+    }
+}
+
+/// What rejected the mutant under every plan that it is declared for.
+fn caught(check: Check, mutant: &Mutant) -> Option<String> {
+    let caught: Option<Vec<String>> = plans(mutant).iter().map(|&plan| caught_under(check, mutant, plan)).collect();
+    caught.map(|mut checks| checks.swap_remove(0))
+}
+
+fn first_line(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or_default().lines().next().unwrap_or_default().chars().take(120).collect()
+}
+
+#[test]
+fn the_table_lists_every_op() {
+    let listed: BTreeSet<&str> = CHECKS.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(listed, OPS.iter().map(|op| op.name).collect(), "ops with checks, and all ops");
+    for op in listed {
+        assert!(mutants().filter(|(_, mutant)| mutant.op == op).count() >= 2, "{op} has fewer than two mutants");
+    }
+    for (op, _, mutants) in CHECKS {
+        assert!(mutants.iter().all(|mutant| mutant.op == *op), "{op} lists mutants of another op");
+    }
+    let names: BTreeSet<(&str, &str)> = mutants().map(|(_, mutant)| (mutant.op, mutant.name)).collect();
+    assert_eq!(names.len(), mutants().count(), "two mutants of an op have the same name");
+}
+
+#[test]
+fn every_mutant_is_caught() {
+    let mutants: Vec<(Check, &Mutant)> = mutants().collect();
+    let wrong: Vec<String> = mutants.iter().filter_map(|(_, mutant)| compiles(mutant).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // The rows that no op's own test runs on a right kernel.
+    gpus().iter().for_each(|gpu| folded_dispatch(gpu).unwrap());
+
+    let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(vec![None; mutants.len()]));
+    // Two, the cores of the smallest machine: most of the time goes into compiling shaders, on one core each.
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((check, mutant)) = mutants.get(i) else { break };
+                    let outcome = caught(*check, mutant);
+                    outcomes.lock().unwrap()[i] = outcome;
+                }
+            });
+        }
+    });
+    let mut report = MutationReport::new();
+    let mut told = Vec::new();
+    for ((_, mutant), outcome) in mutants.iter().zip(outcomes.into_inner().unwrap()) {
+        if mutant.hidden.is_some() && outcome.is_some() {
+            told.push(mutant.name);
+        }
+        report.record(mutant, outcome);
+    }
+    report.assert_all_caught();
+    // Other adapters may see more than the software adapter that the list was made on.
+    let software = gpus()[0].capabilities().device_type == "Cpu";
+    assert!(!software || told.is_empty(), "declared as hidden, but caught: {told:?}");
+}
