@@ -1,8 +1,11 @@
 //! The operations. Each is a folder with its formula, shape checks and dispatches (`mod.rs`), the same in f64
 //! (`cpu.rs`) and its tests; [`OPS`] lists them all.
 
+pub mod bernoulli_loss;
+pub mod cross_entropy;
 pub mod fisher_hypergeometric;
 pub mod random;
+pub mod squared_error;
 pub mod unary;
 
 use crate::Gpu;
@@ -24,6 +27,19 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op { name: "squared_error", summary: "squared error", differentiable: true, params: squared_error::PARAMS },
+    Op {
+        name: "cross_entropy",
+        summary: "cross-entropy with soft targets",
+        differentiable: true,
+        params: cross_entropy::PARAMS,
+    },
+    Op {
+        name: "bernoulli_loss",
+        summary: "Bernoulli negative log-likelihood",
+        differentiable: true,
+        params: bernoulli_loss::PARAMS,
+    },
     Op {
         name: "fisher_hypergeometric",
         summary: "Fisher's noncentral hypergeometric law of several groups",

@@ -7,8 +7,15 @@ macro_rules! shader {
 }
 
 /// One file per operation: name and source.
-pub const SHADERS: &[(&str, &str)] =
-    &[shader!("fisher_hypergeometric"), shader!("matmul"), shader!("random"), shader!("unary")];
+pub const SHADERS: &[(&str, &str)] = &[
+    shader!("bernoulli_loss"),
+    shader!("cross_entropy"),
+    shader!("squared_error"),
+    shader!("fisher_hypergeometric"),
+    shader!("matmul"),
+    shader!("random"),
+    shader!("unary"),
+];
 
 /// The importable files.
 pub const SHARED: &[(&str, &str)] =
