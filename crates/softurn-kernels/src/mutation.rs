@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use softurn_tests::{Mismatch, Mutant, MutationReport, same_bits};
 
 use crate::ops::unary::{self, Unary};
-use crate::ops::{OPS, fisher_hypergeometric, random};
+use crate::ops::{OPS, bernoulli_loss, cross_entropy, fisher_hypergeometric, random, squared_error};
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, open};
 use crate::{Gpu, GpuConfig, Plan};
@@ -21,9 +21,13 @@ type Check = fn(&Gpu) -> Result<(), Mismatch>;
 /// What must hold on a device, by op, and the mistakes that it must notice. An op may have several rows: mistakes in
 /// what ops share are listed below, each with an op that shows it.
 const CHECKS: &[(&str, Check, &[Mutant])] = &[
+    ("bernoulli_loss", bernoulli_loss::tests::check, bernoulli_loss::tests::MUTANTS),
+    ("cross_entropy", cross_entropy::tests::check, cross_entropy::tests::MUTANTS),
+    ("cross_entropy", cross_entropy::tests::check, IN_REDUCE),
     ("fisher_hypergeometric", fisher_hypergeometric::tests::check, fisher_hypergeometric::tests::MUTANTS),
     ("random", random::tests::check, random::tests::MUTANTS),
     ("random", random::tests::check, IN_RANDOM),
+    ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
     ("unary", unary::tests::check, UNARY),
     ("unary", folded_dispatch, IN_INDEX),
 ];
@@ -71,6 +75,52 @@ const IN_RANDOM: &[Mutant] = &[
     everywhere("random", "the angle of normals: a coefficient", "shared/random", "4.1666667e-2 + z", "4.16e-2 + z"),
 ];
 
+/// One removed barrier each; the op reduces by maximum, then twice by sum, with nothing but loads in between.
+const IN_REDUCE: &[Mutant] = &[
+    on_gpus(
+        "cross_entropy",
+        "row_sum without its first barrier",
+        "shared/reduce",
+        "fn row_sum(value: f32, lane: vec3<u32>) -> f32 {\n  if (LANES == 1u) { return value; }\n  let base = lane.y * LANES;\n  scratch[base + lane.x] = value;\n  workgroupBarrier();",
+        "fn row_sum(value: f32, lane: vec3<u32>) -> f32 {\n  if (LANES == 1u) { return value; }\n  let base = lane.y * LANES;\n  scratch[base + lane.x] = value;",
+    ),
+    on_gpus(
+        "cross_entropy",
+        "row_sum without the barrier of its tree",
+        "shared/reduce",
+        "{ scratch[base + lane.x] += scratch[base + lane.x + step]; }\n    workgroupBarrier();",
+        "{ scratch[base + lane.x] += scratch[base + lane.x + step]; }",
+    ),
+    on_gpus(
+        "cross_entropy",
+        "row_sum without its last barrier",
+        "shared/reduce",
+        "  workgroupBarrier();\n  return total;\n}\n\n// The larger",
+        "  return total;\n}\n\n// The larger",
+    ),
+    on_gpus(
+        "cross_entropy",
+        "row_max without its first barrier",
+        "shared/reduce",
+        "fn row_max(value: f32, lane: vec3<u32>) -> f32 {\n  if (LANES == 1u) { return value; }\n  let base = lane.y * LANES;\n  scratch[base + lane.x] = value;\n  workgroupBarrier();",
+        "fn row_max(value: f32, lane: vec3<u32>) -> f32 {\n  if (LANES == 1u) { return value; }\n  let base = lane.y * LANES;\n  scratch[base + lane.x] = value;",
+    ),
+    on_gpus(
+        "cross_entropy",
+        "row_max without its last barrier",
+        "shared/reduce",
+        "  workgroupBarrier();\n  return total;\n}\n\n// Whether",
+        "  return total;\n}\n\n// Whether",
+    ),
+    on_gpus(
+        "cross_entropy",
+        "rows share their scratch",
+        "shared/reduce",
+        "fn row_sum(value: f32, lane: vec3<u32>) -> f32 {\n  if (LANES == 1u) { return value; }\n  let base = lane.y * LANES;",
+        "fn row_sum(value: f32, lane: vec3<u32>) -> f32 {\n  if (LANES == 1u) { return value; }\n  let base = lane.y * 0u;",
+    ),
+];
+
 const IN_INDEX: &[Mutant] = &[everywhere(
     "unary",
     "the second row of a folded dispatch repeats the first",
@@ -96,6 +146,17 @@ const fn everywhere(
     to: &'static str,
 ) -> Mutant {
     Mutant { op, name, shader, from, to, plan: "both", hidden: None }
+}
+
+/// Reductions across lanes exist under one plan only.
+const fn on_gpus(
+    op: &'static str,
+    name: &'static str,
+    shader: &'static str,
+    from: &'static str,
+    to: &'static str,
+) -> Mutant {
+    Mutant { plan: "gpu", ..everywhere(op, name, shader, from, to) }
 }
 
 fn mutants() -> impl Iterator<Item = (Check, &'static Mutant)> {
