@@ -2,9 +2,13 @@
 //! (`cpu.rs`) and its tests; [`OPS`] lists them all.
 
 pub mod bernoulli_loss;
+pub mod binary;
 pub mod cross_entropy;
 pub mod fisher_hypergeometric;
+pub mod gaussian_mixture;
+pub mod matmul;
 pub mod random;
+pub mod reduce;
 pub mod squared_error;
 pub mod unary;
 
@@ -27,6 +31,30 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "binary",
+        summary: "element-wise functions of two tensors",
+        differentiable: true,
+        params: binary::PARAMS,
+    },
+    Op {
+        name: "reduce",
+        summary: "sums, means, extremes and their places",
+        differentiable: true,
+        params: reduce::PARAMS,
+    },
+    Op {
+        name: "matmul",
+        summary: "matrix product with bias and activation",
+        differentiable: true,
+        params: matmul::PARAMS,
+    },
+    Op {
+        name: "gaussian_mixture",
+        summary: "expected log density under diagonal Gaussians",
+        differentiable: true,
+        params: gaussian_mixture::PARAMS,
+    },
     Op { name: "squared_error", summary: "squared error", differentiable: true, params: squared_error::PARAMS },
     Op {
         name: "cross_entropy",

@@ -1,0 +1,155 @@
+//! Tests of the matrix product.
+
+use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, assert_gradient, compare, same_bits};
+
+use super::{Activation, Options, backward, cpu, forward};
+use crate::testing::{gpus, label, wide};
+use crate::{Error, Gpu};
+
+/// A sum of k products of normals has error about sqrt(k) 2^-24 of its terms; k is at most 300 here, and slopes up to 1.
+const TOLERANCE: Tolerance =
+    Tolerance::new(3e-5, 3e-6, "k <= 300 products of normals: 300 * 2^-24, plus one activation");
+
+pub(crate) const MUTANTS: &[Mutant] = &[
+    mutant("the last inner index is dropped", "k < params.k; k++", "k + 1u < params.k; k++", "cpu"),
+    mutant(
+        "rows past the edge are stored over the last",
+        "row >= params.m || col >= params.n) { return; }\n  var v",
+        "col >= params.n) { return; }\n  var v",
+        "both",
+    ),
+    mutant("bias by row", "bias[col]", "bias[row]", "both"),
+    mutant("transpose of B is ignored", "b[col * params.k + k]", "b[k * params.n + col]", "both"),
+    mutant(
+        "no barrier before the tile is overwritten",
+        "* vb; }\n    }\n    workgroupBarrier();",
+        "* vb; }\n    }",
+        "gpu",
+    ),
+    mutant(
+        "no barrier before the tile is read",
+        "start + kb, col + cb); }\n    }\n    workgroupBarrier();",
+        "start + kb, col + cb); }\n    }",
+        "gpu",
+    ),
+    mutant("sigmoid's slope without 1 - y", "y[i] * (1.0 - y[i])", "y[i]", "both"),
+];
+
+const fn mutant(name: &'static str, from: &'static str, to: &'static str, plan: &'static str) -> Mutant {
+    Mutant { op: "matmul", name, shader: "matmul", from, to, plan, hidden: None }
+}
+
+/// `[m, n, k]`: empty, thin, not multiples of any tile, several workgroups.
+const SIZES: &[[usize; 3]] =
+    &[[1, 1, 1], [3, 2, 5], [7, 65, 17], [64, 64, 64], [65, 9, 257], [130, 70, 33], [1, 300, 3]];
+
+/// Everything that must hold on one device.
+pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
+    let activations = [Activation::None, Activation::Relu, Activation::Tanh, Activation::Sigmoid];
+    for (at, &sizes @ [m, n, k]) in SIZES.iter().enumerate() {
+        for flags in 0..4 {
+            // Each activation meets each pair of flags over the sizes.
+            let options = Options {
+                transpose_a: flags & 1 == 1,
+                transpose_b: flags & 2 == 2,
+                activation: activations[(at + flags) % 4],
+            };
+            let mut inputs = Inputs::new((at * 4 + flags) as u64);
+            let (a, b, bias) = (inputs.normal(m * k), inputs.normal(k * n), inputs.normal(n));
+            let shape = |rows, cols, transposed: bool| if transposed { [cols, rows] } else { [rows, cols] };
+            let ta = gpu.tensor(&a, shape(m, k, options.transpose_a)).unwrap();
+            let tb = gpu.tensor(&b, shape(k, n, options.transpose_b)).unwrap();
+            let tbias = gpu.tensor(&bias, [n]).unwrap();
+            let with_bias = at % 2 == 0;
+            let c = forward(gpu, options, &ta, &tb, with_bias.then_some(&tbias)).unwrap();
+            let what = format!("{options:?} {sizes:?}");
+            let (wa, wb) = (wide(&a), wide(&b));
+            let want = cpu::forward(options, sizes, &wa, &wb, with_bias.then_some(&wide(&bias)));
+            compare(&what, &label(gpu), &c.read().unwrap(), &want, &TOLERANCE)?;
+            let dc = inputs.normal(m * n);
+            let tdc = gpu.tensor(&dc, [m, n]).unwrap();
+            let run = || backward(gpu, options, &ta, &tb, &c, &tdc, [true, true], true).unwrap();
+            let (da, db, dbias) = cpu::backward(options, sizes, &wa, &wb, &wide(&c.read().unwrap()), &wide(&dc));
+            let got = run();
+            for (name, got, want) in [("da", got.a, da), ("db", got.b, db), ("dbias", got.bias, dbias)] {
+                compare(&format!("{what} {name}"), &label(gpu), &got.unwrap().read().unwrap(), &want, &TOLERANCE)?;
+            }
+            let again = [run().a, run().a].map(|da| da.unwrap().read().unwrap());
+            same_bits(&what, &again[0], &again[1])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn agrees_with_the_twin() {
+    for gpu in gpus() {
+        check(gpu).unwrap();
+    }
+}
+
+#[test]
+fn twin_agrees_with_central_differences() {
+    let sizes @ [m, n, k] = [3, 4, 5];
+    let mut inputs = Inputs::new(1);
+    let (a, b, bias) = (wide(&inputs.normal(m * k)), wide(&inputs.normal(k * n)), wide(&inputs.normal(n)));
+    let dc = wide(&inputs.normal(m * n));
+    for activation in [Activation::None, Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
+        for (transpose_a, transpose_b) in [(false, false), (true, true)] {
+            let options = Options { transpose_a, transpose_b, activation };
+            let f = |a: &[f64], b: &[f64], bias: &[f64]| -> f64 {
+                cpu::forward(options, sizes, a, b, Some(bias)).iter().zip(&dc).map(|(c, g)| c * g).sum()
+            };
+            let c = cpu::forward(options, sizes, &a, &b, Some(&bias));
+            let (da, db, dbias) = cpu::backward(options, sizes, &a, &b, &c, &dc);
+            let tolerance = Tolerance::new(1e-8, 1e-7, "central differences in f64");
+            assert_gradient("da", |a| f(a, &b, &bias), &a, &da, &tolerance);
+            assert_gradient("db", |b| f(&a, b, &bias), &b, &db, &tolerance);
+            assert_gradient("dbias", |bias| f(&a, &b, bias), &bias, &dbias, &tolerance);
+        }
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_the_batch() {
+    for gpu in gpus() {
+        let mut inputs = Inputs::new(4);
+        let (a, b) = (inputs.normal(192 * 40), inputs.normal(40 * 30));
+        let tb = gpu.tensor(&b, [40, 30]).unwrap();
+        let rows = |range: std::ops::Range<usize>| {
+            let ta = gpu.tensor(&a[range.start * 40..range.end * 40], [range.len(), 40]).unwrap();
+            forward(gpu, Options::default(), &ta, &tb, None).unwrap().read().unwrap()
+        };
+        let parts: Vec<f32> = [0..64, 64..100, 100..192].into_iter().flat_map(rows).collect();
+        same_bits("split in three", &rows(0..192), &parts).unwrap();
+    }
+}
+
+#[test]
+fn nan_and_empty() {
+    for gpu in gpus() {
+        let a = gpu.tensor(&[f32::NAN, 1.0, 2.0, 3.0], [2, 2]).unwrap();
+        let b = gpu.tensor(&[1.0f32, 0.0, 0.0, 1.0], [2, 2]).unwrap();
+        for activation in [Activation::None, Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
+            let c = forward(gpu, Options { activation, ..Options::default() }, &a, &b, None).unwrap().read().unwrap();
+            assert!(c[0].is_nan() && c[1].is_nan() && c[2].is_finite() && c[3].is_finite(), "{activation:?}: {c:?}");
+        }
+        let (empty, wide) = (gpu.zeros([2, 0]).unwrap(), gpu.zeros([0, 3]).unwrap());
+        assert_eq!(forward(gpu, Options::default(), &empty, &wide, None).unwrap().read().unwrap(), [0.0; 6]);
+        assert!(forward(gpu, Options::default(), &wide, &gpu.zeros([3, 4]).unwrap(), None).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn bad_arguments() {
+    let gpu = &gpus()[0];
+    let (a, b) = (gpu.zeros([2, 3]).unwrap(), gpu.zeros([4, 5]).unwrap());
+    assert!(matches!(forward(gpu, Options::default(), &a, &b, None), Err(Error::Shape { argument: "b", .. })));
+    let b = gpu.zeros([3, 5]).unwrap();
+    let bias = gpu.zeros([4]).unwrap();
+    assert!(matches!(
+        forward(gpu, Options::default(), &a, &b, Some(&bias)),
+        Err(Error::Shape { argument: "bias", .. })
+    ));
+    assert!(matches!(forward(gpu, Options::default(), &bias, &b, None), Err(Error::Shape { argument: "a", .. })));
+}

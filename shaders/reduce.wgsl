@@ -1,0 +1,92 @@
+// Reductions: y = sum (times scale), max or min of rows or columns, and the index of a row's largest or smallest.
+// KIND: 0 sum, 1 max, 2 min. `forward`: LANES invocations own a row of `cols` elements; the last row may be short (`length` elements
+// in all). `fold_rows`: one invocation owns a column of a block of rows. `backward` spreads the gradient of a sum. `find`: argmax, argmin.
+// SPREAD, in `backward`: 0 to the elements of a row, 1 to those of a column, 2 to all.
+
+// Before the import: naga 30 resolves overrides in order and fails on one that follows an array sized by others.
+override KIND: u32 = 0u;
+override SPREAD: u32 = 0u;
+#import reduce
+
+struct Params { rows: u32, cols: u32, length: u32, block: u32, scale: f32 }
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+fn start_value() -> f32 {
+  if (KIND == 0u) { return 0.0; }
+  return minus_infinity();
+}
+
+// Minima are maxima of the negative.
+fn value(at: u32) -> f32 {
+  if (KIND == 2u) { return -x[at]; }
+  return x[at];
+}
+
+fn combine(a: f32, b: f32) -> f32 {
+  if (KIND == 0u) { return a + b; }
+  return nan_max(a, b);
+}
+
+fn result(a: f32) -> f32 {
+  if (KIND == 0u) { return params.scale * a; }
+  if (KIND == 2u) { return -a; }
+  return a;
+}
+
+@compute @workgroup_size(LANES, ROWS)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_id) local: vec3<u32>) {
+  let row = linear_group(group, groups) * ROWS + local.y;
+  let base = min(row * params.cols, params.length);
+  let end = select(base, min(base + params.cols, params.length), row < params.rows);
+  var a = start_value();
+  for (var i = base + local.x; i < end; i += LANES) { a = combine(a, value(i)); }
+  if (KIND == 0u) { a = row_sum(a, local); } else { a = row_max(a, local); }
+  if (local.x == 0u && row < params.rows) { y[row] = result(a); }
+}
+
+@compute @workgroup_size(64)
+fn fold_rows(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = linear_id(global, groups, 64u);
+  let column = at % params.cols;
+  let start = at / params.cols * params.block;
+  if (start >= params.rows) { return; }
+  var a = start_value();
+  for (var i = start; i < min(start + params.block, params.rows); i++) { a = combine(a, value(i * params.cols + column)); }
+  y[at] = result(a);
+}
+
+@group(0) @binding(1) var<storage, read_write> index: array<u32>;
+
+@compute @workgroup_size(LANES, ROWS)
+fn find(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_id) local: vec3<u32>) {
+  let row = linear_group(group, groups) * ROWS + local.y;
+  let cols = select(0u, params.cols, row < params.rows);
+  let base = row * params.cols;
+  // An index past the end loses against every element, also against -inf: no element comes later.
+  var best = minus_infinity();
+  var at = 0xffffffffu;
+  for (var j = local.x; j < cols; j += LANES) {
+    let v = value(base + j);
+    if (comes_first(v, j, best, at)) { best = v; at = j; }
+  }
+  at = row_argmax(best, at, local);
+  if (local.x == 0u && row < params.rows) { index[row] = at; }
+}
+
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.length) { return; }
+  var source = 0u;
+  if (SPREAD == 0u) { source = i / params.cols; }
+  if (SPREAD == 1u) { source = i % params.cols; }
+  dx[i] = params.scale * dy[source];
+}
