@@ -30,3 +30,33 @@ pub(crate) fn label(gpu: &Gpu) -> String {
 pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
+
+/// The cases of a file of `tests/golden`.
+pub(crate) fn golden(name: &str) -> Vec<serde_json::Value> {
+    let path = format!("{}/../../tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    match file["cases"].take() {
+        serde_json::Value::Array(cases) if !cases.is_empty() => cases,
+        _ => panic!("{path} holds no cases"),
+    }
+}
+
+/// An array of numbers, nested or not; `"inf"` and `"-inf"` are strings in the files.
+pub(crate) fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    match value {
+        serde_json::Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        serde_json::Value::String(text) => vec![text.parse().unwrap_or_else(|_| panic!("'{text}' is not a number"))],
+        other => vec![other.as_f64().unwrap_or_else(|| panic!("{other} is not a number"))],
+    }
+}
+
+/// The rows of `special_rows` as one matrix of `cols` columns.
+pub(crate) fn special_matrix(cols: usize) -> Vec<f32> {
+    softurn_tests::special_rows(cols).into_iter().flat_map(|(_, row)| row).collect()
+}
+
+/// `0..rows` in three uneven parts.
+pub(crate) fn thirds(rows: usize) -> [std::ops::Range<usize>; 3] {
+    [0..rows / 3, rows / 3..rows / 2, rows / 2..rows]
+}

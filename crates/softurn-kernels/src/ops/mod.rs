@@ -6,15 +6,17 @@ pub mod binary;
 pub mod cross_entropy;
 pub mod fisher_hypergeometric;
 pub mod gaussian_mixture;
+pub mod log_sum_exp;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+pub mod softmax;
 pub mod squared_error;
 pub mod unary;
 
 use crate::Gpu;
 use crate::gpu::pipeline::groups_for;
-use crate::{DataType, Error, Plan, Result, Tensor};
+use crate::{DataType, Error, Plan, Result, Shape, Tensor};
 
 /// A row of the op table.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,18 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "softmax",
+        summary: "softmax and log-softmax of a row with a temperature",
+        differentiable: true,
+        params: softmax::PARAMS,
+    },
+    Op {
+        name: "log_sum_exp",
+        summary: "log of a sum of exponentials of a row",
+        differentiable: true,
+        params: log_sum_exp::PARAMS,
+    },
     Op {
         name: "binary",
         summary: "element-wise functions of two tensors",
@@ -136,4 +150,22 @@ impl RowPlan {
     pub(crate) fn groups(self, rows: usize) -> [u32; 3] {
         groups_for(rows, self.rows)
     }
+}
+
+/// A temperature must be positive and finite.
+pub(crate) fn valid_temperature(op: &'static str, temperature: f32) -> Result<()> {
+    if temperature.is_finite() && temperature > 0.0 {
+        return Ok(());
+    }
+    Err(Error::argument(op, "temperature", format!("is {temperature}, not a positive number")))
+}
+
+/// All axes but the last.
+pub(crate) fn leading(shape: &Shape) -> Shape {
+    shape.dims().split_last().map_or(&[][..], |(_, rows)| rows).into()
+}
+
+/// A tensor of one value, made on the host: for the defined results of empty input.
+pub(crate) fn filled(gpu: &Gpu, value: f32, shape: Shape) -> Result<Tensor> {
+    gpu.tensor(&vec![value; shape.len()], shape)
 }

@@ -14,6 +14,8 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("gaussian_mixture"),
     shader!("reduce"),
     shader!("binary"),
+    shader!("log_sum_exp"),
+    shader!("softmax"),
     shader!("fisher_hypergeometric"),
     shader!("matmul"),
     shader!("random"),

@@ -12,7 +12,7 @@ pub mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::floats;
+use super::{floats, valid_temperature};
 use crate::gpu::pipeline::{Call, groups_for};
 use crate::{DataType, Error, Gpu, Key, Result, Tensor};
 
@@ -173,13 +173,6 @@ impl Tables {
     }
 }
 
-fn check_temperature(temperature: f32) -> Result<()> {
-    if temperature.is_finite() && temperature > 0.0 {
-        return Ok(());
-    }
-    Err(Error::argument(OP, "temperature", format!("is {temperature}, not a positive number")))
-}
-
 /// Exact draws: counts `[rows, groups]` as floats; every row sums to the draws. Groups are drawn in order by the
 /// largest of `log P + Gumbel` over the conditional's window, so the draw does not depend on a temperature.
 ///
@@ -217,7 +210,7 @@ pub fn backward(
     key: Key,
     temperature: f32,
 ) -> Result<Tensor> {
-    check_temperature(temperature)?;
+    valid_temperature(OP, temperature)?;
     let rows = tables.urn.rows("counts", counts)?;
     tables.check_rows("counts", rows)?;
     super::same_shape(OP, "dcounts", dcounts, counts)?;

@@ -7,7 +7,7 @@ pub mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::{RowPlan, floats};
+use super::{RowPlan, floats, leading};
 use crate::gpu::pipeline::{Call, groups_for};
 use crate::{DataType, Error, Gpu, Result, Shape, Tensor};
 
@@ -106,7 +106,7 @@ fn fold_cols(gpu: &Gpu, kind: f64, x: &Tensor, [rows, cols]: [usize; 2], scale: 
 pub fn over_cols(gpu: &Gpu, reduction: Reduction, x: &Tensor) -> Result<Tensor> {
     let (rows, cols) = x.shape().rows_cols();
     reduction.check(x, cols)?;
-    let shape: Shape = x.shape().dims().split_last().map_or(&[][..], |(_, rows)| rows).into();
+    let shape = leading(x.shape());
     if x.is_empty() {
         return gpu.zeros(shape);
     }
@@ -188,7 +188,7 @@ pub fn argmin(gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
 fn find(gpu: &Gpu, reduction: Reduction, x: &Tensor) -> Result<Tensor> {
     let (rows, cols) = x.shape().rows_cols();
     reduction.check(x, cols)?;
-    let shape: Shape = x.shape().dims().split_last().map_or(&[][..], |(_, rows)| rows).into();
+    let shape = leading(x.shape());
     let index = gpu.uninitialised(OP, shape, DataType::U32)?;
     if !index.is_empty() {
         let plan = RowPlan::of(gpu, cols);
