@@ -13,7 +13,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "the posterior's variance is forgotten",
         "(spread(i * params.dims + j) + d * d) * f_exp(-v);",
-        "(d * d) * f_exp(-v);",
+        "(0.0 * spread(i * params.dims + j) + d * d) * f_exp(-v);",
     ),
     mutant(
         "pushed away from the components",

@@ -13,11 +13,20 @@ const TOLERANCE: Tolerance =
 pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("the last inner index is dropped", "k < params.k; k++", "k + 1u < params.k; k++", "cpu"),
     mutant(
-        "rows past the edge are stored over the last",
+        "columns past the edge are stored over the next row",
         "row >= params.m || col >= params.n) { return; }\n  var v",
-        "col >= params.n) { return; }\n  var v",
+        "row >= params.m) { return; }\n  var v",
         "both",
     ),
+    Mutant {
+        hidden: Some("drivers discard what is stored past the end of a binding"),
+        ..mutant(
+            "rows past the edge are stored",
+            "row >= params.m || col >= params.n) { return; }\n  var v",
+            "col >= params.n) { return; }\n  var v",
+            "both",
+        )
+    },
     mutant("bias by row", "bias[col]", "bias[row]", "both"),
     mutant("transpose of B is ignored", "b[col * params.k + k]", "b[k * params.n + col]", "both"),
     mutant(
