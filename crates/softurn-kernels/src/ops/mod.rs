@@ -5,6 +5,7 @@ pub mod bernoulli_loss;
 pub mod binary;
 pub mod cross_entropy;
 pub mod fisher_hypergeometric;
+pub mod gaussian;
 pub mod gaussian_mixture;
 pub mod log_sum_exp;
 pub mod matmul;
@@ -33,6 +34,12 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "gaussian",
+        summary: "Gaussian draw with its gradient and its divergence",
+        differentiable: true,
+        params: gaussian::PARAMS,
+    },
     Op {
         name: "softmax",
         summary: "softmax and log-softmax of a row with a temperature",

@@ -16,6 +16,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("binary"),
     shader!("log_sum_exp"),
     shader!("softmax"),
+    shader!("gaussian"),
     shader!("fisher_hypergeometric"),
     shader!("matmul"),
     shader!("random"),

@@ -1,0 +1,146 @@
+//! Gaussian reparameterisation with its divergence from the standard normal: `z = m + e^{s/2} ε` and
+//! `kl_i = ½ Σ_j (e^{s_ij} + m_ij² - 1 - s_ij)`, after Kingma and Welling, "Auto-encoding variational Bayes" (2014).
+//!
+//! The noise is made again in the backward pass instead of stored.
+
+pub mod cpu;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use super::{RowPlan, floats, same_shape};
+use crate::gpu::pipeline::{Call, groups_for};
+use crate::{DataType, Error, Gpu, Key, Result, Tensor};
+
+const OP: &str = "gaussian";
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Params {
+    rows: u32,
+    cols: u32,
+    key_low: u32,
+    key_high: u32,
+}
+
+pub(super) const PARAMS: &[(&str, usize)] = &[
+    ("rows", std::mem::offset_of!(Params, rows)),
+    ("cols", std::mem::offset_of!(Params, cols)),
+    ("key_low", std::mem::offset_of!(Params, key_low)),
+    ("key_high", std::mem::offset_of!(Params, key_high)),
+];
+
+/// Where `ε` comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Noise<'a> {
+    /// Made from a key.
+    Key(Key),
+    /// Given, in the shape of the mean: for tests.
+    Given(&'a Tensor),
+}
+
+impl Noise<'_> {
+    fn params(self, rows: usize, cols: usize) -> Params {
+        let [key_low, key_high] = match self {
+            Self::Key(key) => key.words(),
+            Self::Given(_) => [0, 0],
+        };
+        Params { rows: rows as u32, cols: cols as u32, key_low, key_high }
+    }
+
+    fn given(self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
+    /// The tensor to bind: the noise, or any other where nothing reads it.
+    fn tensor<'b>(self, other: &'b Tensor) -> &'b Tensor
+    where
+        Self: 'b,
+    {
+        match self {
+            Self::Key(_) => other,
+            Self::Given(noise) => noise,
+        }
+    }
+}
+
+fn check(mean: &Tensor, log_variance: &Tensor, noise: Noise<'_>) -> Result<[usize; 2]> {
+    floats(OP, &[("mean", mean), ("log_variance", log_variance)])?;
+    same_shape(OP, "log_variance", log_variance, mean)?;
+    if let Noise::Given(noise) = noise {
+        floats(OP, &[("noise", noise)])?;
+        same_shape(OP, "noise", noise, mean)?;
+    }
+    if mean.shape().dims().len() != 2 {
+        return Err(Error::shape(OP, "mean", mean.shape(), "a matrix [rows, dims]"));
+    }
+    let (rows, cols) = mean.shape().rows_cols();
+    Ok([rows, cols])
+}
+
+/// A draw `z` `[rows, dims]` and the divergence `kl` `[rows]` in nats, from mean and log-variance `[rows, dims]`.
+///
+/// # Errors
+/// When shapes differ or are not matrices.
+pub fn forward(gpu: &Gpu, mean: &Tensor, log_variance: &Tensor, noise: Noise<'_>) -> Result<(Tensor, Tensor)> {
+    let [rows, cols] = check(mean, log_variance, noise)?;
+    if mean.is_empty() {
+        return Ok((gpu.zeros([rows, cols])?, gpu.zeros([rows])?));
+    }
+    let z = gpu.uninitialised(OP, mean.shape().clone(), DataType::F32)?;
+    let divergence = gpu.uninitialised(OP, [rows].into(), DataType::F32)?;
+    let plan = RowPlan::of(gpu, cols);
+    let [lanes, per_group] = plan.constants();
+    gpu.dispatch(Call {
+        op: OP,
+        entry: "forward",
+        constants: &[lanes, per_group, ("NOISE", f64::from(noise.given()))],
+        inputs: &[mean, log_variance, noise.tensor(mean)],
+        outputs: &[&z, &divergence],
+        params: bytemuck::bytes_of(&noise.params(rows, cols)),
+        groups: plan.groups(rows),
+    })?;
+    Ok((z, divergence))
+}
+
+/// The gradients of mean and log-variance from those of `z` and `kl`; the noise must be that of the forward pass. An absent
+/// gradient is zero.
+///
+/// # Errors
+/// As [`forward`], and when a gradient has another shape than its result.
+pub fn backward(
+    gpu: &Gpu,
+    mean: &Tensor,
+    log_variance: &Tensor,
+    noise: Noise<'_>,
+    dz: Option<&Tensor>,
+    ddivergence: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let [rows, cols] = check(mean, log_variance, noise)?;
+    let dz = match dz {
+        Some(dz) => dz.clone(),
+        None => gpu.zeros(mean.shape().clone())?,
+    };
+    let ddivergence = match ddivergence {
+        Some(ddivergence) => ddivergence.clone(),
+        None => gpu.zeros([rows])?,
+    };
+    floats(OP, &[("dz", &dz), ("ddivergence", &ddivergence)])?;
+    same_shape(OP, "dz", &dz, mean)?;
+    if ddivergence.len() != rows {
+        return Err(Error::shape(OP, "ddivergence", ddivergence.shape(), format!("[{rows}]")));
+    }
+    let like_mean = || gpu.uninitialised(OP, mean.shape().clone(), DataType::F32);
+    let (dmean, dlog_variance) = (like_mean()?, like_mean()?);
+    if !mean.is_empty() {
+        gpu.dispatch(Call {
+            op: OP,
+            entry: "backward",
+            constants: &[("NOISE", f64::from(noise.given()))],
+            inputs: &[mean, log_variance, noise.tensor(mean), &dz, &ddivergence],
+            outputs: &[&dmean, &dlog_variance],
+            params: bytemuck::bytes_of(&noise.params(rows, cols)),
+            groups: groups_for(mean.len(), 64),
+        })?;
+    }
+    Ok((dmean, dlog_variance))
+}
