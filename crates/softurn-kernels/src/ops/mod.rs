@@ -5,10 +5,12 @@ pub mod bernoulli_loss;
 pub mod binary;
 pub mod cross_entropy;
 pub mod fisher_hypergeometric;
+pub mod gather;
 pub mod gaussian;
 pub mod gaussian_mixture;
 pub mod log_sum_exp;
 pub mod matmul;
+pub mod one_hot;
 pub mod random;
 pub mod reduce;
 pub mod softmax;
@@ -34,6 +36,13 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "one_hot",
+        summary: "labels as rows of zeros with a one",
+        differentiable: false,
+        params: one_hot::PARAMS,
+    },
+    Op { name: "gather", summary: "rows by index", differentiable: true, params: gather::PARAMS },
     Op {
         name: "gaussian",
         summary: "Gaussian draw with its gradient and its divergence",

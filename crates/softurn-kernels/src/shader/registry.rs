@@ -17,6 +17,8 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("log_sum_exp"),
     shader!("softmax"),
     shader!("gaussian"),
+    shader!("gather"),
+    shader!("one_hot"),
     shader!("fisher_hypergeometric"),
     shader!("matmul"),
     shader!("random"),

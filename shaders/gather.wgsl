@@ -1,0 +1,38 @@
+// Rows by index: y[b] = x[index[b]]; an index past the end gives NaN. Backward: dx[index[b]] += dy[b] in the order of b, so that two runs
+// have the same bits. One invocation owns an element of y; in `backward`, which wants dx zeroed, a column.
+#import index
+#import math
+
+struct Params { rows: u32, cols: u32, count: u32 }
+
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> index: array<u32>; // [count]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [count, cols]
+@group(1) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.count * params.cols) { return; }
+  let row = index[i / params.cols];
+  if (row < params.rows) {
+    y[i] = x[row * params.cols + i % params.cols];
+  } else {
+    let nan = 0x7fc00000u;
+    y[i] = bitcast<f32>(nan);
+  }
+}
+
+@group(0) @binding(0) var<storage, read> rows_of: array<u32>; // [count]
+@group(0) @binding(1) var<storage, read> dy: array<f32>; // [count, cols]
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>; // [rows, cols]
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let j = linear_id(global, groups, 64u);
+  if (j >= params.cols) { return; }
+  for (var b = 0u; b < params.count; b++) {
+    let row = rows_of[b];
+    if (row < params.rows) { dx[row * params.cols + j] += dy[b * params.cols + j]; }
+  }
+}
