@@ -1,6 +1,7 @@
 //! The operations. Each is a folder with its formula, shape checks and dispatches (`mod.rs`), the same in f64
 //! (`cpu.rs`) and its tests; [`OPS`] lists them all.
 
+pub mod adam;
 pub mod bernoulli_loss;
 pub mod binary;
 pub mod cross_entropy;
@@ -36,6 +37,12 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "adam",
+        summary: "AdamW over flat buffers in one dispatch",
+        differentiable: false,
+        params: adam::PARAMS,
+    },
     Op {
         name: "one_hot",
         summary: "labels as rows of zeros with a one",

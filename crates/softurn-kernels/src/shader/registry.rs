@@ -19,6 +19,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("gaussian"),
     shader!("gather"),
     shader!("one_hot"),
+    shader!("adam"),
     shader!("fisher_hypergeometric"),
     shader!("matmul"),
     shader!("random"),
