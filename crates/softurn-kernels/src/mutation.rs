@@ -12,8 +12,8 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
-    OPS, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gaussian_mixture, log_sum_exp, matmul, random,
-    reduce, softmax, squared_error,
+    OPS, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gaussian, gaussian_mixture, log_sum_exp, matmul,
+    random, reduce, softmax, squared_error,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -29,6 +29,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("cross_entropy", cross_entropy::tests::check, cross_entropy::tests::MUTANTS),
     ("cross_entropy", cross_entropy::tests::check, IN_REDUCE),
     ("fisher_hypergeometric", fisher_hypergeometric::tests::check, fisher_hypergeometric::tests::MUTANTS),
+    ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),
     ("gaussian_mixture", gaussian_mixture::tests::check, gaussian_mixture::tests::MUTANTS),
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),
     ("matmul", matmul::tests::check, matmul::tests::MUTANTS),
