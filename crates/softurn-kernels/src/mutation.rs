@@ -12,8 +12,8 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
-    OPS, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gaussian, gaussian_mixture, log_sum_exp, matmul,
-    random, reduce, softmax, squared_error,
+    OPS, adam, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gather, gaussian, gaussian_mixture,
+    log_sum_exp, matmul, one_hot, random, reduce, softmax, squared_error,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -24,15 +24,18 @@ type Check = fn(&Gpu) -> Result<(), Mismatch>;
 /// What must hold on a device, by op, and the mistakes that it must notice. An op may have several rows: mistakes in
 /// what ops share are listed below, each with an op that shows it.
 const CHECKS: &[(&str, Check, &[Mutant])] = &[
+    ("adam", adam::tests::check, adam::tests::MUTANTS),
     ("bernoulli_loss", bernoulli_loss::tests::check, bernoulli_loss::tests::MUTANTS),
     ("binary", binary::tests::check, binary::tests::MUTANTS),
     ("cross_entropy", cross_entropy::tests::check, cross_entropy::tests::MUTANTS),
     ("cross_entropy", cross_entropy::tests::check, IN_REDUCE),
     ("fisher_hypergeometric", fisher_hypergeometric::tests::check, fisher_hypergeometric::tests::MUTANTS),
+    ("gather", gather::tests::check, gather::tests::MUTANTS),
     ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),
     ("gaussian_mixture", gaussian_mixture::tests::check, gaussian_mixture::tests::MUTANTS),
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),
     ("matmul", matmul::tests::check, matmul::tests::MUTANTS),
+    ("one_hot", one_hot::tests::check, one_hot::tests::MUTANTS),
     ("random", random::tests::check, random::tests::MUTANTS),
     ("random", random::tests::check, IN_RANDOM),
     ("reduce", reduce::tests::check, reduce::tests::MUTANTS),

@@ -10,8 +10,12 @@ const EXACT: Tolerance = Tolerance::new(0.0, 0.0, "copies");
 const TOLERANCE: Tolerance = Tolerance::new(3e-5, 1e-6, "sums of up to 100 normals in order: 100 * 2^-24 * 4");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the row number instead of the index", "let row = index[i / params.cols];", "let row = i / params.cols;"),
-    mutant("the last copy wins", "] += dy[b", "] = dy[b"),
+    mutant(
+        "the row number instead of the index",
+        "let row = index[i / params.cols];",
+        "let row = i / params.cols + 0u * index[0];",
+    ),
+    mutant("the last copy wins", "+ j] += dy[b", "+ j] = dy[b"),
     mutant(
         "indices past the end are wrapped",
         "let row = index[i / params.cols];",
