@@ -1,0 +1,29 @@
+//! The rules: one file per kernel, with the methods of [`crate::Var`] that record it, what it saves and what its
+//! backward returns.
+
+mod bernoulli_loss;
+mod binary;
+mod cross_entropy;
+mod fisher_hypergeometric;
+mod gather;
+mod gaussian;
+mod gaussian_mixture;
+mod log_sum_exp;
+mod matmul;
+mod reduce;
+mod reshape;
+mod softmax;
+mod squared_error;
+mod unary;
+
+use softurn_kernels::{Error as KernelError, Tensor};
+
+use crate::Result;
+
+/// The gradient of the only output.
+fn only(dy: &[Option<Tensor>]) -> Result<&Tensor> {
+    match dy {
+        [Some(dy)] => Ok(dy),
+        _ => Err(KernelError::argument("backward", "dy", "is not one gradient").into()),
+    }
+}
