@@ -12,8 +12,8 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
-    OPS, adam, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gather, gaussian, gaussian_mixture,
-    log_sum_exp, matmul, one_hot, random, reduce, softmax, squared_error,
+    OPS, adam, augment, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gather, gaussian,
+    gaussian_mixture, log_sum_exp, matmul, one_hot, random, reduce, softmax, squared_error,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -29,6 +29,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("binary", binary::tests::check, binary::tests::MUTANTS),
     ("cross_entropy", cross_entropy::tests::check, cross_entropy::tests::MUTANTS),
     ("cross_entropy", cross_entropy::tests::check, IN_REDUCE),
+    ("augment", augment::tests::check, augment::tests::MUTANTS),
     ("fisher_hypergeometric", fisher_hypergeometric::tests::check, fisher_hypergeometric::tests::MUTANTS),
     ("gather", gather::tests::check, gather::tests::MUTANTS),
     ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),

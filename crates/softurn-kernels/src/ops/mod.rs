@@ -2,6 +2,7 @@
 //! (`cpu.rs`) and its tests; [`OPS`] lists them all.
 
 pub mod adam;
+pub mod augment;
 pub mod bernoulli_loss;
 pub mod binary;
 pub mod cross_entropy;
@@ -91,6 +92,10 @@ pub const OPS: &[Op] = &[
         summary: "expected log density under diagonal Gaussians",
         differentiable: true,
         params: gaussian_mixture::PARAMS,
+        name: "augment",
+        summary: "random views: affine maps of images, noise and dropout of features",
+        differentiable: false,
+        params: augment::PARAMS,
     },
     Op { name: "squared_error", summary: "squared error", differentiable: true, params: squared_error::PARAMS },
     Op {

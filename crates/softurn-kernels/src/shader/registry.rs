@@ -8,6 +8,7 @@ macro_rules! shader {
 
 /// One file per operation: name and source.
 pub const SHADERS: &[(&str, &str)] = &[
+    shader!("augment"),
     shader!("bernoulli_loss"),
     shader!("cross_entropy"),
     shader!("squared_error"),
