@@ -126,10 +126,10 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A setting of an optimizer or of a parameter's initialiser is out of range.
+    /// A setting of a parameter's initialiser is out of range.
     #[error("{what}: {setting} is {value}, expected {expected}")]
     Setting {
-        /// The optimizer or initialiser.
+        /// What it is a setting of.
         what: &'static str,
         /// The setting's name.
         setting: &'static str,

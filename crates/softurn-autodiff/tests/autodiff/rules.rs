@@ -1,17 +1,40 @@
-//! Every rule against central differences, on small shapes that are neither square nor powers of two.
+//! Every rule against central differences, on small shapes that are neither square nor powers of two; straight-through
+//! rules, whose gradients are no derivatives of their forward, against the kernels' f64 twins.
 
-use softurn_autodiff::check_gradients;
+use softurn_autodiff::{Tape, Var, check_gradients};
 use softurn_kernels::ops::binary::Binary;
+use softurn_kernels::ops::fisher_hypergeometric::{self, Urn, cpu::Law};
+use softurn_kernels::ops::matmul::{Activation, Options};
 use softurn_kernels::ops::reduce::{Axis, Reduction};
 use softurn_kernels::ops::unary::Unary;
+use softurn_kernels::{Key, Tensor};
 
 use crate::{Result, gpu, positive, values};
 
 const TOLERANCE: f64 = 1e-3;
 
+/// Checks the gradients by all inputs at once, and by each of them with the others constant.
+fn check(inputs: &[&Tensor], f: impl for<'t> Fn(&[Var<'t>]) -> Result<Var<'t>>) -> Result {
+    let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+    check_gradients(gpu(), &inputs, |_, x| f(x), TOLERANCE)?;
+    for (i, input) in inputs.iter().enumerate().filter(|_| inputs.len() > 1) {
+        check_gradients(
+            gpu(),
+            std::slice::from_ref(input),
+            |tape, x| {
+                let mut mixed: Vec<Var<'_>> = inputs.iter().map(|x| tape.constant(x)).collect();
+                mixed[i] = x[0].clone();
+                f(&mixed)
+            },
+            TOLERANCE,
+        )?;
+    }
+    Ok(())
+}
+
 #[test]
 fn unary() -> Result {
-    let functions = [
+    let everywhere = [
         Unary::Affine { scale: -1.5, shift: 0.25 },
         Unary::Affine { scale: 1.0, shift: 0.25 },
         Unary::Exp,
@@ -22,47 +45,26 @@ fn unary() -> Result {
         Unary::Softplus,
         Unary::Square,
         Unary::Abs,
-        Unary::Log,
-        Unary::Log1p,
-        Unary::Sqrt,
-        Unary::Reciprocal,
     ];
-    for function in functions {
-        let x = positive([3, 5], 1);
-        check_gradients(gpu(), &[x], |_, inputs| inputs[0].unary(function), TOLERANCE)?;
+    for function in everywhere {
+        check(&[&values([3, 5], 2)], |x| x[0].unary(function))?;
     }
-    for function in &functions[..10] {
-        let x = values([3, 5], 2);
-        check_gradients(gpu(), &[x], |_, inputs| inputs[0].unary(*function), TOLERANCE)?;
+    for function in [Unary::Log, Unary::Log1p, Unary::Sqrt, Unary::Reciprocal] {
+        check(&[&positive([3, 5], 1)], |x| x[0].unary(function))?;
     }
     Ok(())
 }
 
 #[test]
 fn binary() -> Result {
-    let functions = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
-    let a = values([3, 5], 3);
-    for function in functions {
-        for (i, shape) in [[3, 5], [1, 5], [3, 1], [1, 1]].into_iter().enumerate() {
+    let a = values([2, 3], 3);
+    for function in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min] {
+        for shape in [[2, 3], [1, 3], [2, 1], [1, 1]] {
             // Shifted by 1/4 from `a`, so that the larger and the smaller have no ties.
             let b = gpu().tensor(&positive(shape, 4).read()?.iter().map(|x| x + 0.25).collect::<Vec<_>>(), shape)?;
-            check_gradients(gpu(), &[a.clone(), b.clone()], |_, x| x[0].binary(function, &x[1]), TOLERANCE)?;
-            if i > 0 {
-                let a = positive([3, 5], 5);
-                check_gradients(gpu(), &[b.clone(), a], |_, x| x[0].binary(function, &x[1]), TOLERANCE)?;
-            }
-            check_gradients(
-                gpu(),
-                std::slice::from_ref(&a),
-                |tape, x| x[0].binary(function, &tape.constant(&b)),
-                TOLERANCE,
-            )?;
-            check_gradients(
-                gpu(),
-                std::slice::from_ref(&b),
-                |tape, x| tape.constant(&a).binary(function, &x[0]),
-                TOLERANCE,
-            )?;
+            check(&[&a, &b], |x| x[0].binary(function, &x[1]))?;
+            // The smaller operand first.
+            check(&[&b, &positive([2, 3], 5)], |x| x[0].binary(function, &x[1]))?;
         }
     }
     Ok(())
@@ -72,7 +74,7 @@ fn binary() -> Result {
 fn reduce() -> Result {
     for reduction in [Reduction::Sum, Reduction::Mean] {
         for axis in [Axis::Cols, Axis::Rows, Axis::All] {
-            check_gradients(gpu(), &[values([3, 7], 6)], |_, x| x[0].reduce(reduction, axis)?.square(), TOLERANCE)?;
+            check(&[&values([3, 7], 6)], |x| x[0].reduce(reduction, axis)?.square())?;
         }
     }
     Ok(())
@@ -80,5 +82,125 @@ fn reduce() -> Result {
 
 #[test]
 fn reshape() -> Result {
-    check_gradients(gpu(), &[values([3, 4], 7)], |_, x| x[0].square()?.reshape([2, 6])?.sum_cols(), TOLERANCE)
+    check(&[&values([3, 4], 7)], |x| x[0].square()?.reshape([2, 6])?.sum_cols())
+}
+
+#[test]
+fn matmul() -> Result {
+    for (transpose_a, transpose_b) in [(false, false), (true, false), (false, true), (true, true)] {
+        for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
+            let options = Options { transpose_a, transpose_b, activation };
+            let a = values(if transpose_a { [3, 2] } else { [2, 3] }, 8);
+            let b = values(if transpose_b { [5, 3] } else { [3, 5] }, 9);
+            let bias = values([1, 5], 10).reshape([5])?;
+            check(&[&a, &b], |x| x[0].matmul(&x[1], options))?;
+            check(&[&a, &b, &bias], |x| x[0].matmul_with(&x[1], Some(&x[2]), options))?;
+        }
+    }
+    // Chosen so that every sum is at least 1/4 away from the kink.
+    let a = gpu().tensor(&[0.5, -1.5, 2.5, -0.5, 1.5, 0.5], [2, 3])?;
+    let b = gpu().tensor(&[0.5, 1.5, -2.5, 1.5, -0.5, 0.5], [3, 2])?;
+    let bias = gpu().tensor(&[1.0, -2.0], [2])?;
+    check(&[&a, &b, &bias], |x| x[0].linear(&x[1], Some(&x[2]), Activation::Relu))
+}
+
+#[test]
+fn matmul_of_a_variable_with_itself() -> Result {
+    let options = Options { transpose_b: true, ..Options::default() };
+    check(&[&values([3, 2], 11)], |x| x[0].matmul(&x[0], options))
+}
+
+#[test]
+fn softmax() -> Result {
+    for temperature in [1.0, 0.5] {
+        check(&[&values([3, 5], 12)], |x| x[0].softmax(temperature))?;
+        check(&[&values([3, 5], 12)], |x| x[0].log_softmax(temperature))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn log_sum_exp() -> Result {
+    check(&[&values([3, 5], 13)], |x| x[0].log_sum_exp())
+}
+
+#[test]
+fn losses() -> Result {
+    let (x, targets) = (values([3, 5], 14), values([3, 5], 15));
+    let shares = gpu().tensor(&targets.read()?.iter().map(|t| (t + 2.0) / 4.0).collect::<Vec<_>>(), [3, 5])?;
+    check(&[&x], |x| x[0].bernoulli_loss(&shares))?;
+    check(&[&x], |x| x[0].cross_entropy(&shares))?;
+    check(&[&x], |x| x[0].squared_error(&targets))
+}
+
+#[test]
+fn gather() -> Result {
+    // Row 2 is taken twice, row 1 never.
+    let index = gpu().tensor(&[2u32, 0, 2, 3], [4])?;
+    check(&[&values([4, 3], 16)], |x| x[0].gather(&index)?.square())
+}
+
+#[test]
+fn gaussian() -> Result {
+    let (mean, log_variance, key) = (values([3, 5], 17), values([3, 5], 18), Key::new(4));
+    let inputs = [&mean, &log_variance];
+    check(&inputs, |x| x[0].gaussian_rsample(&x[1], key))?;
+    check(&inputs, |x| x[0].gaussian(&x[1], key).map(|[_, divergence]| divergence))?;
+    check(&inputs, |x| {
+        let [z, divergence] = x[0].gaussian(&x[1], key)?;
+        z.sum_cols()?.square()? + divergence
+    })
+}
+
+#[test]
+fn gaussian_mixture() -> Result {
+    let (mean, log_variance) = (values([3, 2], 19), values([3, 2], 20));
+    let (means, log_variances) = (values([4, 2], 21), values([4, 2], 22));
+    check(&[&mean, &means, &log_variances], |x| x[0].gaussian_mixture(None, &x[1], &x[2]))?;
+    check(&[&mean, &log_variance, &means, &log_variances], |x| x[0].gaussian_mixture(Some(&x[1]), &x[2], &x[3]))
+}
+
+#[test]
+fn fisher_hypergeometric_log_prob() -> Result {
+    let urn = Urn::new(gpu(), &[5, 4, 6], 7)?;
+    let counts = gpu().tensor(&[2.0, 2.0, 3.0, 5.0, 1.0, 1.0, 0.0, 3.0, 4.0], [3, 3])?;
+    for rows in [1, 3] {
+        check(&[&values([rows, 3], 23)], |x| {
+            let tables = fisher_hypergeometric::tabulate(gpu(), &urn, x[0].value())?;
+            x[0].fisher_hypergeometric_log_prob(&tables, &counts)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn fisher_hypergeometric_rsample() -> Result {
+    let (sizes, draws, rows, key, temperature) = ([5, 4, 6], 7, 4, Key::new(5), 0.5);
+    let urn = Urn::new(gpu(), &sizes, draws)?;
+    for weight_rows in [1, rows] {
+        let tape = Tape::new(gpu());
+        let log_weights = tape.leaf(&values([weight_rows, 3], 24))?;
+        let tables = fisher_hypergeometric::tabulate(gpu(), &urn, log_weights.value())?;
+        let counts = log_weights.fisher_hypergeometric_rsample(&tables, rows, key, temperature)?;
+        let dcounts = values([rows, 3], 25);
+        let (weights, x, dx) = (wide(&log_weights.read()?), counts.read()?, wide(&dcounts.read()?));
+        let got = tape.backward_with(&counts, &dcounts)?.of(&log_weights).unwrap().read()?;
+        let mut expected = vec![0.0; weight_rows * 3];
+        for row in 0..rows {
+            let at = if weight_rows == 1 { 0 } else { row * 3 };
+            let law = Law { sizes: &sizes, draws, log_weights: &weights[at..at + 3] };
+            let drawn = law.forward(row, key);
+            assert!(drawn.iter().zip(&x[row * 3..]).all(|(&a, &b)| a as f32 == b), "row {row} differs from its twin");
+            let gradient = law.backward(row, &drawn, &dx[row * 3..row * 3 + 3], key, f64::from(temperature));
+            gradient.iter().enumerate().for_each(|(j, g)| expected[at + j] += g);
+        }
+        for (i, (&got, expected)) in got.iter().zip(&expected).enumerate() {
+            assert!((f64::from(got) - expected).abs() < 1e-4, "{i}: {got} for {expected}");
+        }
+    }
+    Ok(())
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
 }
