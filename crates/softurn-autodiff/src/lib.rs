@@ -36,6 +36,6 @@ mod var;
 pub use check::check_gradients;
 pub use error::{Error, Result};
 pub use optim::{Adam, Schedule};
-pub use params::{Param, Parameters, State};
+pub use params::{Param, ParameterState, Parameters};
 pub use tape::{Gradients, Rule, Tape};
 pub use var::Var;

@@ -71,17 +71,17 @@ impl fmt::Debug for Param {
 
 /// A parameter with its moments on the host, as a checkpoint stores it; all three have `shape.len()` elements.
 #[derive(Debug, Clone, PartialEq)]
-pub struct State {
+pub struct ParameterState {
     /// The name.
     pub name: String,
     /// The shape.
     pub shape: Shape,
-    /// The value.
-    pub value: Vec<f32>,
+    /// The elements.
+    pub values: Vec<f32>,
     /// The optimizer's running mean of the gradient.
-    pub first: Vec<f32>,
+    pub first_moment: Vec<f32>,
     /// The optimizer's running mean of the squared gradient.
-    pub second: Vec<f32>,
+    pub second_moment: Vec<f32>,
 }
 
 /// The flat buffers of a chunk, each of `capacity` elements.
@@ -376,15 +376,21 @@ impl Parameters {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn state(&self) -> Result<Vec<State>> {
+    pub fn state(&self) -> Result<Vec<ParameterState>> {
         let mut flats = Vec::new();
         for flat in self.flats()? {
             flats.push([flat.value.read()?, flat.first.read()?, flat.second.read()?]);
         }
         let state = self.entries.iter().map(|Entry { param, chunk, start }| {
-            let [value, first, second] =
+            let [values, first_moment, second_moment] =
                 flats[*chunk].each_ref().map(|flat| flat[*start..start + param.shape().len()].to_vec());
-            State { name: param.name().to_owned(), shape: param.shape().clone(), value, first, second }
+            ParameterState {
+                name: param.name().to_owned(),
+                shape: param.shape().clone(),
+                values,
+                first_moment,
+                second_moment,
+            }
         });
         Ok(state.collect())
     }
@@ -393,7 +399,7 @@ impl Parameters {
     ///
     /// # Errors
     /// When the state lacks a parameter, has one that the store lacks or one of another shape.
-    pub fn load_state(&mut self, state: &[State]) -> Result<()> {
+    pub fn load_state(&mut self, state: &[ParameterState]) -> Result<()> {
         let mut flats: Vec<[Vec<f32>; 3]> =
             self.chunks.iter().map(|chunk| std::array::from_fn(|_| vec![0.0; chunk.used])).collect();
         for Entry { param, chunk, start } in &self.entries {
@@ -401,7 +407,8 @@ impl Parameters {
             let Some(from) = state.iter().find(|from| from.name == name) else {
                 return Err(Error::MissingParameter { name });
             };
-            for (flat, values) in flats[*chunk].iter_mut().zip([&from.value, &from.first, &from.second]) {
+            for (flat, values) in flats[*chunk].iter_mut().zip([&from.values, &from.first_moment, &from.second_moment])
+            {
                 if from.shape != *param.shape() || values.len() != from.shape.len() {
                     let (got, shape) = (values.len(), from.shape.clone());
                     return Err(Error::ParameterShape { name, got, shape, expected: param.shape().clone() });

@@ -46,12 +46,12 @@ impl<'t> Var<'t> {
         Ok(c)
     }
 
-    /// `f(op(A) · op(B))`: [`Var::matmul_with`] without a bias.
+    /// `A · B` for matrices `[m, k]` and `[k, n]`.
     ///
     /// # Errors
     /// As [`Var::matmul_with`].
-    pub fn matmul(&self, other: &Self, options: Options) -> Result<Self> {
-        self.matmul_with(other, None, options)
+    pub fn matmul(&self, other: &Self) -> Result<Self> {
+        self.matmul_with(other, None, Options::default())
     }
 
     /// A layer: `f(x W + b)` for `x` `[rows, inputs]`, `W` `[inputs, outputs]` and `b` `[outputs]`.

@@ -34,9 +34,9 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// A linear rise of `steps` steps, then `then`.
-    pub fn warm_up(steps: u32, then: Self) -> Self {
-        Self::WarmUp { steps, then: Box::new(then) }
+    /// This schedule after a linear rise of `steps` steps.
+    pub fn warm_up(self, steps: u32) -> Self {
+        Self::WarmUp { steps, then: Box::new(self) }
     }
 
     /// The rate of a step, counted from 0.

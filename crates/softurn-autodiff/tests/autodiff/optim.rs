@@ -1,4 +1,4 @@
-use softurn_autodiff::{Adam, Error, Param, Parameters, Schedule, State, Tape};
+use softurn_autodiff::{Adam, Error, Param, ParameterState, Parameters, Schedule, Tape};
 use softurn_kernels::ops::matmul::Activation;
 use softurn_kernels::{Gpu, GpuConfig, Key};
 use softurn_tests::assert_same_bits;
@@ -6,7 +6,7 @@ use softurn_tests::assert_same_bits;
 use crate::{Result, gpu, values};
 
 /// Least squares `y = x W + b` with a known answer; returns the parameters and the last loss.
-fn fit(gpu: &Gpu, adam: &mut Adam, steps: usize) -> Result<(Vec<State>, f32)> {
+fn fit(gpu: &Gpu, adam: &mut Adam, steps: usize) -> Result<(Vec<ParameterState>, f32)> {
     let (rows, inputs, outputs) = (33, 5, 3);
     let weight: Vec<f32> = (0..inputs * outputs).map(|i| (i as f32 - 7.0) / 5.0).collect();
     let x = values([rows, inputs], 1).read()?;
@@ -35,18 +35,18 @@ fn fit(gpu: &Gpu, adam: &mut Adam, steps: usize) -> Result<(Vec<State>, f32)> {
 
 #[test]
 fn adam_fits_least_squares_and_repeats_itself() -> Result {
-    let schedule = Schedule::warm_up(5, Schedule::Cosine { initial: 0.1, last: 1e-3, steps: 200 });
+    let schedule = Schedule::Cosine { initial: 0.1, last: 1e-3, steps: 200 }.warm_up(5);
     let run = || fit(gpu(), &mut Adam::new(schedule.clone()).clip(5.0), 205);
     let (state, loss) = run()?;
     assert!(loss < 1e-4, "{loss}");
-    for (i, w) in state[0].value.iter().enumerate() {
+    for (i, w) in state[0].values.iter().enumerate() {
         assert!((w - (i as f32 - 7.0) / 5.0).abs() < 0.02, "{i}: {w}");
     }
     let (again, _) = run()?;
     for (a, b) in state.iter().zip(&again) {
-        assert_same_bits("value", &a.value, &b.value);
-        assert_same_bits("first", &a.first, &b.first);
-        assert_same_bits("second", &a.second, &b.second);
+        assert_same_bits("value", &a.values, &b.values);
+        assert_same_bits("first", &a.first_moment, &b.first_moment);
+        assert_same_bits("second", &a.second_moment, &b.second_moment);
     }
     Ok(())
 }
@@ -179,7 +179,7 @@ fn schedules() {
         assert!((cosine.at(step) - rate).abs() < 1e-6, "{step}: {}", cosine.at(step));
     }
     assert_eq!(Schedule::Cosine { initial: 1.0, last: 0.2, steps: 0 }.at(0), 0.2);
-    let warm = Schedule::warm_up(4, exponential);
+    let warm = exponential.warm_up(4);
     assert_eq!(rates(&warm, &[0, 1, 3, 4, 13, 14]), [0.25, 0.5, 1.0, 1.0, 1.0, 0.5]);
-    assert_eq!(Schedule::warm_up(0, 1.0.into()).at(0), 1.0);
+    assert_eq!(Schedule::from(1.0).warm_up(0).at(0), 1.0);
 }

@@ -1,4 +1,4 @@
-use softurn_autodiff::{Error, Parameters, State, Tape};
+use softurn_autodiff::{Error, ParameterState, Parameters, Tape};
 use softurn_kernels::{Gpu, GpuConfig, Key};
 
 use crate::{Result, gpu};
@@ -110,10 +110,10 @@ fn state_round_trips_and_misfits_are_named() -> Result {
     let weight = parameters.uniform("weight", [3, 5], 1.0, Key::new(1))?;
     parameters.constant("bias", [5], 2.0)?;
     let mut state = parameters.state()?;
-    assert_eq!(state[0].value, parameters.read(&weight)?);
-    assert_eq!((state[1].name.as_str(), &state[1].value[..]), ("bias", &[2.0; 5][..]));
-    state[0].first[14] = 7.0;
-    state[1].second[4] = 8.0;
+    assert_eq!(state[0].values, parameters.read(&weight)?);
+    assert_eq!((state[1].name.as_str(), &state[1].values[..]), ("bias", &[2.0; 5][..]));
+    state[0].first_moment[14] = 7.0;
+    state[1].second_moment[4] = 8.0;
     state.reverse();
 
     let mut copy = Parameters::new(gpu());
@@ -123,26 +123,32 @@ fn state_round_trips_and_misfits_are_named() -> Result {
     state.reverse();
     assert_eq!(copy.state()?, state);
     copy.reset_moments()?;
-    assert_eq!(copy.state()?[0].first, [0.0; 15]);
+    assert_eq!(copy.state()?[0].first_moment, [0.0; 15]);
 
-    let error = |change: &dyn Fn(&mut Vec<State>)| {
+    let error = |change: &dyn Fn(&mut Vec<ParameterState>)| {
         let mut state = state.clone();
         change(&mut state);
         let mut target = Parameters::new(gpu());
         target.zeros("weight", [3, 5])?;
         target.zeros("bias", [5])?;
         let error = target.load_state(&state).unwrap_err();
-        assert!(target.state()?.iter().all(|state| state.value.iter().all(|&x| x == 0.0)), "nothing changes");
+        assert!(target.state()?.iter().all(|state| state.values.iter().all(|&x| x == 0.0)), "nothing changes");
         Ok::<_, Error>(error)
     };
     assert_eq!(error(&|state| drop(state.pop()))?, Error::MissingParameter { name: "bias".into() });
     assert_eq!(error(&|state| state.push(state_of("extra")))?, Error::UnknownParameter { name: "extra".into() });
     let wrong = error(&|state| state[0].shape = [5, 3].into())?;
     assert_eq!(wrong.to_string(), "parameter 'weight': 15 values in shape [5, 3], expected shape [3, 5]");
-    assert!(matches!(error(&|state| state[1].value.truncate(4))?, Error::ParameterShape { got: 4, .. }));
+    assert!(matches!(error(&|state| state[1].values.truncate(4))?, Error::ParameterShape { got: 4, .. }));
     Ok(())
 }
 
-fn state_of(name: &str) -> State {
-    State { name: name.into(), shape: [1].into(), value: vec![1.0], first: vec![0.0], second: vec![0.0] }
+fn state_of(name: &str) -> ParameterState {
+    ParameterState {
+        name: name.into(),
+        shape: [1].into(),
+        values: vec![1.0],
+        first_moment: vec![0.0],
+        second_moment: vec![0.0],
+    }
 }

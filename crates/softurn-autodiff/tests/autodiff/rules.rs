@@ -93,10 +93,11 @@ fn matmul() -> Result {
             let a = values(if transpose_a { [3, 2] } else { [2, 3] }, 8);
             let b = values(if transpose_b { [5, 3] } else { [3, 5] }, 9);
             let bias = values([1, 5], 10).reshape([5])?;
-            check(&[&a, &b], |x| x[0].matmul(&x[1], options))?;
+            check(&[&a, &b], |x| x[0].matmul_with(&x[1], None, options))?;
             check(&[&a, &b, &bias], |x| x[0].matmul_with(&x[1], Some(&x[2]), options))?;
         }
     }
+    check(&[&values([2, 3], 8), &values([3, 5], 9)], |x| x[0].matmul(&x[1]))?;
     // Chosen so that every sum is at least 1/4 away from the kink.
     let a = gpu().tensor(&[0.5, -1.5, 2.5, -0.5, 1.5, 0.5], [2, 3])?;
     let b = gpu().tensor(&[0.5, 1.5, -2.5, 1.5, -0.5, 0.5], [3, 2])?;
@@ -107,7 +108,7 @@ fn matmul() -> Result {
 #[test]
 fn matmul_of_a_variable_with_itself() -> Result {
     let options = Options { transpose_b: true, ..Options::default() };
-    check(&[&values([3, 2], 11)], |x| x[0].matmul(&x[0], options))
+    check(&[&values([3, 2], 11)], |x| x[0].matmul_with(&x[0], None, options))
 }
 
 #[test]
