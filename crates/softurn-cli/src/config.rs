@@ -67,23 +67,23 @@ pub struct Settings {
     /// Widths of the encoder's hidden layers; the decoder mirrors them [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
-    /// Width of the latent space [default: 10]
+    /// Width of the latent space [default: 16]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub latent: Option<usize>,
 
-    /// Epochs of the main training [default: 100]
+    /// Epochs of the main training [default: enough for 280 steps, at least 8]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Epochs of pretraining [default: 50]
+    /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
     /// Rows of a minibatch [default: 256]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's step size [default: 0.001]
+    /// Adam's largest step size; pretraining takes six times as much [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
-    /// Temperature of the relaxed draws [default: 0.5]
+    /// Temperature of the hypergeometric prior's straight-through gradient [default: 1]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub temperature: Option<f64>,
     /// Seed of every random number [default: 0]
@@ -121,10 +121,10 @@ pub struct Config {
     pub hidden: Vec<usize>,
     /// Width of the latent space.
     pub latent: usize,
-    /// Epochs of the main training.
-    pub epochs: usize,
-    /// Epochs of pretraining.
-    pub pretrain_epochs: usize,
+    /// Epochs of the main training; set before a deep run is written.
+    pub epochs: Option<usize>,
+    /// Epochs of pretraining; set before a deep run is written.
+    pub pretrain_epochs: Option<usize>,
     /// Rows of a minibatch.
     pub batch: usize,
     /// Adam's step size.
@@ -142,12 +142,10 @@ fn defaults() -> Settings {
         method: Some(METHODS[0].name.into()),
         prior: Some(Prior::Hypergeometric),
         hidden: Some(vec![256, 128]),
-        latent: Some(10),
-        epochs: Some(100),
-        pretrain_epochs: Some(50),
+        latent: Some(16),
         batch: Some(256),
-        learning_rate: Some(1e-3),
-        temperature: Some(0.5),
+        learning_rate: Some(5e-4),
+        temperature: Some(1.0),
         seed: Some(0),
         ..Settings::default()
     }
@@ -193,7 +191,7 @@ impl Config {
         positive("k", self.k as f64)?;
         positive("latent", self.latent as f64)?;
         positive("batch", self.batch as f64)?;
-        positive("epochs", self.epochs as f64)?;
+        positive("epochs", self.epochs.unwrap_or(1) as f64)?;
         positive("learning_rate", self.learning_rate)?;
         positive("temperature", self.temperature)?;
         for &width in &self.hidden {

@@ -23,8 +23,22 @@ pub struct Device {
 
 /// All adapters of this machine.
 pub fn list() -> Result<Vec<Device>> {
-    // TODO: fill from softurn_kernels' adapter enumeration.
-    Err(anyhow::anyhow!("this build has no adapter enumeration yet").into())
+    let adapters = softurn::available_adapters().into_iter().enumerate();
+    Ok(adapters
+        .map(|(index, adapter)| Device {
+            index,
+            limits: vec![
+                ("largest tensor in bytes".into(), adapter.max_binding_bytes),
+                ("largest buffer in bytes".into(), adapter.max_buffer_bytes),
+                ("workgroup memory in bytes".into(), adapter.max_workgroup_bytes.into()),
+                ("invocations of a workgroup".into(), adapter.max_workgroup_invocations.into()),
+            ],
+            name: adapter.name,
+            backend: adapter.backend,
+            kind: adapter.device_type,
+            driver: adapter.driver,
+        })
+        .collect())
 }
 
 /// The list as text, or as one JSON array.

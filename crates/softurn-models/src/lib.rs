@@ -1,4 +1,12 @@
 //! Distributions, losses, data sets, metrics and training loops of softurn.
 
+pub mod clustering;
 pub mod data;
+pub mod distributions;
+mod error;
 pub mod metrics;
+pub mod neighbours;
+pub mod nn;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -92,6 +92,8 @@ pub const OPS: &[Op] = &[
         summary: "expected log density under diagonal Gaussians",
         differentiable: true,
         params: gaussian_mixture::PARAMS,
+    },
+    Op {
         name: "augment",
         summary: "random views: affine maps of images, noise and dropout of features",
         differentiable: false,

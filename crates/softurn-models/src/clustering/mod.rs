@@ -1,0 +1,5 @@
+//! Clustering: one folder per method; params, then `check()`, then `fit()`, then a fitted type.
+
+pub mod gmm;
+pub mod kmeans;
+pub mod variational;

@@ -1,0 +1,173 @@
+//! Settings of variational deep clustering and their checks.
+
+use softurn_kernels::Gpu;
+
+use super::Variational;
+use crate::data::Dataset;
+use crate::distributions::Temperature;
+use crate::{Error, Result};
+
+/// The law of the group sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prior {
+    /// All groups are equally likely, for good.
+    Uniform,
+    /// Learned proportions; rows are independent.
+    Categorical,
+    /// Learned weights of a noncentral hypergeometric law: the sizes of a batch are drawn together and sum to it.
+    #[default]
+    Hypergeometric,
+}
+
+/// Settings; [`Params::check`] turns them into a method that can be fitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Params {
+    pub(super) k: usize,
+    pub(super) prior: Prior,
+    pub(super) hidden: Vec<usize>,
+    pub(super) latent: usize,
+    pub(super) batch: usize,
+    pub(super) pretrain_epochs: Option<usize>,
+    pub(super) epochs: Option<usize>,
+    pub(super) learning_rate: f32,
+    pub(super) temperature: f32,
+    pub(super) neighbours: usize,
+}
+
+impl Params {
+    pub(super) fn new(k: usize) -> Self {
+        Self {
+            k,
+            prior: Prior::default(),
+            hidden: vec![256, 128],
+            latent: 16,
+            batch: 256,
+            pretrain_epochs: None,
+            epochs: None,
+            learning_rate: 5e-4,
+            temperature: 1.0,
+            neighbours: 10,
+        }
+    }
+
+    /// The law of the group sizes.
+    pub fn prior(mut self, prior: Prior) -> Self {
+        self.prior = prior;
+        self
+    }
+
+    /// Widths of the encoder's hidden layers; the decoder mirrors them.
+    pub fn hidden(mut self, widths: impl Into<Vec<usize>>) -> Self {
+        self.hidden = widths.into();
+        self
+    }
+
+    /// Dimensions of the latent space.
+    pub fn latent(mut self, dimensions: usize) -> Self {
+        self.latent = dimensions;
+        self
+    }
+
+    /// Rows of a minibatch; each brings a neighbour along.
+    pub fn batch(mut self, rows: usize) -> Self {
+        self.batch = rows;
+        self
+    }
+
+    /// Epochs of contrastive pretraining; unset: enough for 1,400 steps, and no fewer than 20.
+    pub fn pretrain_epochs(mut self, epochs: usize) -> Self {
+        self.pretrain_epochs = Some(epochs);
+        self
+    }
+
+    /// Epochs of clustering; unset: enough for 280 steps, and no fewer than 8.
+    pub fn epochs(mut self, epochs: usize) -> Self {
+        self.epochs = Some(epochs);
+        self
+    }
+
+    /// The highest learning rate of clustering; pretraining takes six times as much.
+    pub fn learning_rate(mut self, rate: f32) -> Self {
+        self.learning_rate = rate;
+        self
+    }
+
+    /// The temperature of the hypergeometric prior's straight-through gradient.
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// How many nearest rows count as alike in pretraining.
+    pub fn neighbours(mut self, count: usize) -> Self {
+        self.neighbours = count;
+        self
+    }
+
+    /// `[pretraining, clustering]` epochs for a data set of so many rows, with what was not set filled in.
+    pub fn resolved_epochs(&self, rows: usize) -> [usize; 2] {
+        let steps = (rows / self.batch.max(1)).max(1);
+        let fill = |set: Option<usize>, wanted: usize, least: usize| set.unwrap_or(wanted.div_ceil(steps).max(least));
+        [fill(self.pretrain_epochs, 1400, 20), fill(self.epochs, 280, 8)]
+    }
+
+    /// Checks the settings that do not depend on the data.
+    ///
+    /// # Errors
+    /// The first setting out of range, by name.
+    pub fn check(self) -> Result<Variational> {
+        let positive = [("k", self.k), ("latent", self.latent), ("batch", self.batch), ("neighbours", self.neighbours)];
+        if let Some((name, _)) = positive.into_iter().find(|&(_, value)| value == 0) {
+            return Err(Error::argument(name, "must be at least 1"));
+        }
+        if self.batch < 2 {
+            return Err(Error::argument("batch", "must be at least 2"));
+        }
+        if self.batch as u64 * self.k as u64 >= 1 << 24 {
+            return Err(Error::argument("batch", "times k must be below 2^24"));
+        }
+        if self.hidden.is_empty() || self.hidden.contains(&0) {
+            return Err(Error::argument("hidden", "needs at least one layer, and no layer of width 0"));
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return Err(Error::argument("learning_rate", format!("{} is not a positive number", self.learning_rate)));
+        }
+        Temperature::new(self.temperature)?;
+        Ok(Variational { params: self })
+    }
+
+    /// Checks what depends on the data.
+    pub(super) fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
+        if self.k > data.rows() {
+            return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
+        }
+        if self.neighbours >= data.rows() {
+            return Err(Error::argument("neighbours", format!("{} of {} rows", self.neighbours, data.rows())));
+        }
+        // Checked before anything of that size is made, on the host or on the device.
+        let limit = gpu.capabilities().max_binding_bytes;
+        let fits = |argument, what: &str, elements: u128| {
+            let needed = 4 * elements;
+            if needed <= u128::from(limit) {
+                return Ok(());
+            }
+            Err(Error::argument(argument, format!("{what} needs {needed} bytes, the adapter's limit is {limit} bytes")))
+        };
+        let pairs = 2 * self.batch.min(data.rows()) as u128;
+        fits("batch", "the table of all pairs of a batch", pairs * pairs)?;
+        let mut widths = vec![data.cols()];
+        widths.extend(&self.hidden);
+        for pair in widths.windows(2) {
+            let what = format!("a layer of {} by {} weights", pair[0], pair[1]);
+            fits("hidden", &what, pair[0] as u128 * pair[1] as u128)?;
+            fits("hidden", "what a layer makes of a batch", pairs * pair[1] as u128)?;
+        }
+        fits("latent", "the layer of latent means", widths[widths.len() - 1] as u128 * self.latent as u128)?;
+        fits("k", "the mixture", self.k as u128 * self.latent as u128)?;
+        let draws = self.batch.min(data.rows()) as u128 + 1;
+        if self.prior == Prior::Hypergeometric {
+            fits("k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
+        }
+        fits("data", "a batch of rows", pairs * data.cols() as u128)
+    }
+}

@@ -1,0 +1,242 @@
+//! The one training loop: phases of epochs of shuffled batches, with schedule, checkpoint, resume and early stop.
+//!
+//! A method is an [`Objective`] over a [`Parameters`] store. Everything random comes from `key → phase → epoch → step`,
+//! so a run that was killed and continues from its checkpoint ends with the same bits as one that was not.
+
+pub mod batches;
+mod checkpoint;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use softurn_autodiff::{Adam, Parameters, Schedule, Tape, Var};
+use softurn_kernels::{Gpu, Key};
+
+use crate::{Error, Result};
+pub use batches::Rows;
+pub use checkpoint::Progress;
+
+/// A stretch of training with its own optimizer state and learning rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    /// What it is called in progress and metrics.
+    pub name: &'static str,
+    /// Passes over the data.
+    pub epochs: usize,
+    /// The highest learning rate; it warms up linearly over `warm_up` steps and falls as a cosine to a fortieth.
+    pub learning_rate: f32,
+    /// Steps of warm-up.
+    pub warm_up: u32,
+}
+
+/// One minibatch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Row numbers in the data.
+    pub rows: Vec<u32>,
+}
+
+/// The loss of a batch, first, and the parts that are shown beside it.
+pub type Losses<'t> = Vec<(&'static str, Var<'t>)>;
+
+/// What a method adds to the loop.
+pub trait Objective {
+    /// The phases, in order.
+    fn phases(&self) -> Vec<Phase>;
+
+    /// Called before the first epoch of a phase, and never in the middle of one.
+    ///
+    /// # Errors
+    /// Whatever the method's initialisation meets.
+    fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()>;
+
+    /// The scalar losses of a batch; the first is minimised.
+    ///
+    /// # Errors
+    /// Whatever the kernels meet.
+    fn losses<'t>(
+        &self,
+        phase: usize,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        batch: &Batch,
+        key: Key,
+    ) -> Result<Losses<'t>>;
+
+    /// What is reported after an epoch besides the losses: numbers in `0..=1` that need no labels.
+    ///
+    /// # Errors
+    /// Whatever the kernels meet.
+    fn metrics(&self, phase: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>>;
+}
+
+/// What the loop tells while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Training continues from a checkpoint that holds everything up to here.
+    Resumed(Progress),
+    /// A phase begins, or goes on after `done` epochs.
+    Phase {
+        /// Its name.
+        name: &'static str,
+        /// Its position.
+        index: usize,
+        /// Epochs that were done before.
+        done: usize,
+        /// All its epochs.
+        epochs: usize,
+    },
+    /// An epoch is over.
+    Epoch {
+        /// The phase's name.
+        phase: &'static str,
+        /// The phase's position.
+        index: usize,
+        /// Counted from 1 in the phase.
+        epoch: usize,
+        /// Steps since training began.
+        step: u64,
+        /// Means over the batches; the first is the loss.
+        losses: Vec<(&'static str, f64)>,
+        /// What [`Objective::metrics`] said.
+        metrics: Vec<(&'static str, f64)>,
+        /// Rows seen in the epoch.
+        rows: usize,
+        /// Its wall time.
+        seconds: f64,
+    },
+}
+
+/// How a run is watched, stopped and kept.
+#[derive(Default)]
+pub struct Session<'a> {
+    /// Where the checkpoint is written; `None` keeps none.
+    pub checkpoint: Option<PathBuf>,
+    /// Continue from that file.
+    pub resume: bool,
+    /// Identifies the configuration: a checkpoint of another one is refused.
+    pub fingerprint: String,
+    /// When it turns true, the loop writes a checkpoint after the epoch in progress and returns [`Error::Interrupted`].
+    pub stop: Option<&'a AtomicBool>,
+    /// Called for every event.
+    pub observer: Option<&'a mut dyn FnMut(&Event)>,
+}
+
+/// Wall time between checkpoints inside a phase. The bits of the result do not depend on it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+
+impl Session<'_> {
+    fn tell(&mut self, event: &Event) {
+        if let Some(observer) = &mut self.observer {
+            observer(event);
+        }
+    }
+
+    fn save(&self, parameters: &Parameters, progress: &Progress) -> Result<()> {
+        match &self.checkpoint {
+            Some(path) => checkpoint::save(path, &self.fingerprint, parameters, progress),
+            None => Ok(()),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+}
+
+/// Runs all phases over `rows` rows in batches of `batch`, dropping an incomplete last batch of each epoch.
+///
+/// # Errors
+/// Divergence, interruption, a checkpoint that does not fit, and what the objective meets.
+pub fn run(
+    gpu: &Gpu,
+    objective: &impl Objective,
+    parameters: &mut Parameters,
+    [rows, batch]: [usize; 2],
+    key: Key,
+    session: &mut Session<'_>,
+) -> Result<()> {
+    let phases = objective.phases();
+    let mut at = Progress { key: key.bits(), ..Progress::default() };
+    if session.resume {
+        let path =
+            session.checkpoint.clone().ok_or_else(|| Error::argument("resume", "there is no checkpoint to resume"))?;
+        at = checkpoint::load(&path, &session.fingerprint, parameters)?;
+        if at.key != key.bits() {
+            return Err(Error::Checkpoint { path, message: "it was made with another seed".into() });
+        }
+        session.tell(&Event::Resumed(at.clone()));
+    } else {
+        session.save(parameters, &at)?;
+    }
+    let steps_per_epoch = (rows / batch).max(1);
+    while let Some(phase) = phases.get(at.phase) {
+        let phase_key = key.child(at.phase as u64);
+        let [begin_key, epochs_key] = phase_key.split();
+        if at.epoch == 0 {
+            // Each phase has moments of its own.
+            parameters.reset_moments()?;
+            objective.begin(at.phase, parameters, begin_key)?;
+        }
+        let steps = (phase.epochs * steps_per_epoch) as u32;
+        let descent = Schedule::Cosine { initial: phase.learning_rate, last: 0.025 * phase.learning_rate, steps };
+        let schedule = Schedule::warm_up(phase.warm_up, descent);
+        let mut adam = Adam::new(schedule).at_step((at.epoch * steps_per_epoch) as u32);
+        session.tell(&Event::Phase { name: phase.name, index: at.phase, done: at.epoch, epochs: phase.epochs });
+        let mut saved = Instant::now();
+        while at.epoch < phase.epochs {
+            let (epoch_key, began) = (epochs_key.child(at.epoch as u64), Instant::now());
+            let [order_key, steps_key] = epoch_key.split();
+            let mut sums: Vec<(&'static str, Vec<softurn_kernels::Tensor>)> = Vec::new();
+            for (step, rows) in batches::shuffled(rows, batch, order_key).into_iter().enumerate() {
+                let tape = Tape::new(gpu);
+                let batch = Batch { rows };
+                let losses = objective.losses(at.phase, &tape, parameters, &batch, steps_key.child(step as u64))?;
+                let gradients = tape.backward(&losses[0].1)?;
+                adam.step(parameters, &gradients)?;
+                for (i, (name, value)) in losses.iter().enumerate() {
+                    if sums.len() == i {
+                        sums.push((name, Vec::new()));
+                    }
+                    sums[i].1.push(value.value().clone());
+                }
+                at.step += 1;
+            }
+            at.epoch += 1;
+            let mut losses = Vec::with_capacity(sums.len());
+            for (name, values) in sums {
+                let mut mean = 0.0;
+                for value in &values {
+                    mean += f64::from(value.item()?) / values.len() as f64;
+                }
+                losses.push((name, mean));
+            }
+            if !losses[0].1.is_finite() {
+                return Err(Error::Diverged { phase: phase.name, epoch: at.epoch, loss: losses[0].1 });
+            }
+            let metrics = objective.metrics(at.phase, parameters)?;
+            session.tell(&Event::Epoch {
+                phase: phase.name,
+                index: at.phase,
+                epoch: at.epoch,
+                step: at.step,
+                losses,
+                metrics,
+                rows: steps_per_epoch * batch.min(rows),
+                seconds: began.elapsed().as_secs_f64(),
+            });
+            let stopped = session.stopped();
+            if stopped || at.epoch == phase.epochs || saved.elapsed() > CHECKPOINT_EVERY {
+                session.save(parameters, &at)?;
+                saved = Instant::now();
+            }
+            if stopped && !(at.epoch == phase.epochs && at.phase + 1 == phases.len()) {
+                return Err(Error::Interrupted { phase: phase.name, epoch: at.epoch });
+            }
+        }
+        at.phase += 1;
+        at.epoch = 0;
+    }
+    Ok(())
+}
