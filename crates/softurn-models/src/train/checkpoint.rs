@@ -9,7 +9,7 @@ use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use softurn_autodiff::{Parameters, State};
+use softurn_autodiff::{ParameterState, Parameters};
 
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ pub(super) fn save(path: &Path, fingerprint: &str, parameters: &Parameters, prog
     let fail = |message: String| Error::Checkpoint { path: path.to_owned(), message };
     let state = parameters.state()?;
     let mut views = Vec::new();
-    for State { name, shape, value, first, second } in &state {
+    for ParameterState { name, shape, values: value, first_moment: first, second_moment: second } in &state {
         for (prefix, values) in [("value", value), ("first", first), ("second", second)] {
             let view = TensorView::new(Dtype::F32, shape.dims().to_vec(), bytemuck::cast_slice(values));
             views.push((format!("{prefix}.{name}"), view.map_err(|error| fail(error.to_string()))?));
@@ -88,7 +88,13 @@ pub(super) fn load(path: &Path, fingerprint: &str, parameters: &mut Parameters) 
         };
         let (shape, value) = read("value")?;
         let (first, second) = (read("first")?.1, read("second")?.1);
-        state.push(State { name, shape: shape.into(), value, first, second });
+        state.push(ParameterState {
+            name,
+            shape: shape.into(),
+            values: value,
+            first_moment: first,
+            second_moment: second,
+        });
     }
     parameters.load_state(&state)?;
     Ok(Progress {

@@ -181,7 +181,7 @@ pub fn run(
         }
         let steps = (phase.epochs * steps_per_epoch) as u32;
         let descent = Schedule::Cosine { initial: phase.learning_rate, last: 0.025 * phase.learning_rate, steps };
-        let schedule = Schedule::warm_up(phase.warm_up, descent);
+        let schedule = descent.warm_up(phase.warm_up);
         let mut adam = Adam::new(schedule).at_step((at.epoch * steps_per_epoch) as u32);
         session.tell(&Event::Phase { name: phase.name, index: at.phase, done: at.epoch, epochs: phase.epochs });
         let mut saved = Instant::now();
