@@ -83,7 +83,7 @@ pub struct Settings {
     /// Adam's largest step size; pretraining takes six times as much [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
-    /// Temperature of the hypergeometric prior's straight-through gradient [default: 1]
+    /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub temperature: Option<f64>,
     /// Seed of every random number [default: 0]

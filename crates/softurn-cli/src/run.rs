@@ -218,7 +218,7 @@ fn fit_baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Res
     } else {
         let fitted =
             GaussianMixture::params(config.k).check().and_then(|m| m.fit(gpu, &points, key)).map_err(failure)?;
-        let learned = fitted.weights().iter().map(|&w| f64::from(w)).collect();
+        let learned = fitted.weights().to_vec();
         let values = fitted.predict_proba(gpu, &points).and_then(|p| Ok(p.read()?)).map_err(failure)?;
         let k = config.k;
         (Array2::from_shape_fn((data.rows(), k), |(i, c)| values[i * k + c]), Some(learned))

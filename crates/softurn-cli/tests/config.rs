@@ -37,7 +37,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let file = write(folder.path(), "k = 4\nepochs = 7\nhidden = [32]\nlearning_rate = 1\nprior = \"categorical\"\n");
     let words = format!("--data digits --k 5 --hidden 64,16 --config {file} --out {}/run", folder.path().display());
     let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
-    assert_eq!((config.k, config.epochs, config.latent), (5, 7, 10));
+    assert_eq!((config.k, config.epochs, config.latent), (5, Some(7), 16));
     assert_eq!((config.hidden.as_slice(), config.learning_rate), (&[64, 16][..], 1.0));
     assert_eq!((config.prior, config.method.as_str()), (Prior::Categorical, "variational"));
     assert!(!folder.path().join("run").exists(), "resolving writes nothing");
@@ -103,7 +103,7 @@ fn bad_settings_are_one_line_that_names_the_key() {
 fn a_stored_configuration_comes_back_whole_and_must_stay_the_same() {
     let folder = tempfile::tempdir().expect("folder");
     let out = folder.path().join("run");
-    let words = format!("--data a.csv --label-column kind --k 5 --temperature 0.1 --out {}", out.display());
+    let words = format!("--data a.csv --label-column kind --k 5 --temperature 0.1 --epochs 100 --out {}", out.display());
     let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
     assert_eq!(config.check_data(5, Some(5)).map_err(|e| e.to_string()), Ok(()));
     assert_eq!(config.check_data(4, None).expect_err("k").to_string(), "error: --k: 5 clusters for 4 rows");

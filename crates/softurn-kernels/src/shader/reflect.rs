@@ -88,6 +88,7 @@ impl Module {
         self.composed.origin(span.location(self.source()).line_number as usize)
     }
 
+    #[cfg(test)]
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }

@@ -28,8 +28,8 @@ impl Linear {
         activation: Activation,
         key: Key,
     ) -> Result<Self> {
-        let weight = parameters.uniform(&format!("{name}.weight"), [inputs, outputs], bound, key)?;
-        let bias = parameters.constant(&format!("{name}.bias"), [outputs], bias)?;
+        let weight = parameters.uniform(format!("{name}.weight"), [inputs, outputs], bound, key)?;
+        let bias = parameters.constant(format!("{name}.bias"), [outputs], bias)?;
         Ok(Self { weight, bias, activation })
     }
 

@@ -153,8 +153,8 @@ fn digits_within_one_per_cent_of_scikit_learn() {
     let data = tensor(gpu, &digits());
     let fitted = fit(10, 5, gpu, &data);
     // The best of 200 starts of scikit-learn 1.7 on the same pixels, scaled by 1/16.
-    assert!(fitted.inertia() < 1.01 * 4551.305_5, "{}", fitted.inertia());
-    assert!(fitted.inertia() > 0.999 * 4551.305_5, "{}", fitted.inertia());
+    assert!(fitted.inertia() < 1.01 * 4_551.305_5, "{}", fitted.inertia());
+    assert!(fitted.inertia() > 0.999 * 4_551.305_5, "{}", fitted.inertia());
     assert_eq!(fitted.predict(gpu, &data).unwrap(), fitted.labels());
 }
 
