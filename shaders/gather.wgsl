@@ -36,3 +36,13 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
     if (row < params.rows) { dx[row * params.cols + j] += dy[b * params.cols + j]; }
   }
 }
+
+@group(0) @binding(0) var<storage, read> labels: array<u32>; // [rows]
+@group(0) @binding(2) var<storage, read_write> picked: array<u32>; // [count]
+
+@compute @workgroup_size(64)
+fn pick(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let b = linear_id(global, groups, 64u);
+  if (b >= params.count) { return; }
+  if (index[b] < params.rows) { picked[b] = labels[index[b]]; } else { picked[b] = 0xffffffffu; }
+}

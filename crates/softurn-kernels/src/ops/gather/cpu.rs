@@ -9,6 +9,11 @@ pub fn forward(cols: usize, x: &[f64], index: &[u32]) -> Vec<f64> {
     index.iter().flat_map(row).collect()
 }
 
+/// The labels; `u32::MAX` for an index past the end.
+pub fn labels(labels: &[u32], index: &[u32]) -> Vec<u32> {
+    index.iter().map(|&i| labels.get(i as usize).copied().unwrap_or(u32::MAX)).collect()
+}
+
 /// The sum of the gradients of each row's copies.
 pub fn backward(rows: usize, cols: usize, index: &[u32], dy: &[f64]) -> Vec<f64> {
     let mut dx = vec![0.0; rows * cols];

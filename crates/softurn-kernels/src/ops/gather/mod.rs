@@ -57,6 +57,34 @@ pub fn forward(gpu: &Gpu, x: &Tensor, index: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
+/// Labels `[count]` out of `labels` `[rows]` by `index` `[count]`, all of `u32`. An index past the end gives `u32::MAX`, which is
+/// no label.
+///
+/// # Errors
+/// When `labels` is not a vector, or one of the two does not hold `u32`.
+pub fn labels(gpu: &Gpu, labels: &Tensor, index: &Tensor) -> Result<Tensor> {
+    integers(OP, &[("labels", labels), ("index", index)])?;
+    if labels.shape().dims().len() != 1 {
+        return Err(Error::shape(OP, "labels", labels.shape(), "a vector [rows]"));
+    }
+    if labels.is_empty() {
+        return gpu.tensor(&vec![u32::MAX; index.len()], [index.len()]);
+    }
+    let picked = gpu.uninitialised(OP, [index.len()].into(), DataType::U32)?;
+    if !picked.is_empty() {
+        gpu.dispatch(Call {
+            op: OP,
+            entry: "pick",
+            constants: &[],
+            inputs: &[labels, index],
+            outputs: &[&picked],
+            params: bytemuck::bytes_of(&Params { rows: labels.len() as u32, cols: 1, count: index.len() as u32 }),
+            groups: groups_for(index.len(), 64),
+        })?;
+    }
+    Ok(picked)
+}
+
 /// The gradient of `x` with `rows` rows, from that of the gathered rows `[count, cols]`; rows that were taken twice get both
 /// gradients, in the order of the index.
 ///

@@ -2,7 +2,7 @@
 
 use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, assert_gradient, compare, same_bits};
 
-use super::{backward, cpu, forward};
+use super::{backward, cpu, forward, labels};
 use crate::testing::{gpus, label, wide};
 use crate::{Error, Gpu};
 
@@ -21,6 +21,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "let row = index[i / params.cols];",
         "let row = index[i / params.cols] % params.rows;",
     ),
+    mutant("the last label is left out", "if (index[b] < params.rows)", "if (index[b] + 1u < params.rows)"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {
@@ -45,6 +46,12 @@ pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
         let want = cpu::backward(rows, cols, &index, &wide(&dy));
         compare(&what("dx"), &label(gpu), &run(), &want, &TOLERANCE)?;
         same_bits(&what("two runs"), &run(), &run())?;
+        // Labels below 2^24 keep their value as f32, and so does u32::MAX, as 2^32.
+        let table = inputs.index(rows, 1000);
+        let got = labels(gpu, &gpu.tensor(&table, [rows]).unwrap(), &tindex).unwrap().read_u32().unwrap();
+        let got: Vec<f32> = got.iter().map(|&label| label as f32).collect();
+        let want: Vec<f64> = cpu::labels(&table, &index).iter().map(|&label| f64::from(label as f32)).collect();
+        compare(&what("labels"), &label(gpu), &got, &want, &EXACT)?;
     }
     Ok(())
 }
@@ -71,5 +78,9 @@ fn bad_arguments() {
     let (x, index) = (gpu.zeros([2, 3]).unwrap(), gpu.tensor(&[0u32, 1], [2]).unwrap());
     assert!(matches!(forward(gpu, &x, &x), Err(Error::Argument { argument: "index", .. })));
     assert!(matches!(forward(gpu, &gpu.zeros([6]).unwrap(), &index), Err(Error::Shape { argument: "x", .. })));
+    assert!(matches!(labels(gpu, &x, &index), Err(Error::Argument { argument: "labels", .. })));
+    assert!(matches!(labels(gpu, &index, &x), Err(Error::Argument { argument: "index", .. })));
+    let matrix = index.reshape([1, 2]).unwrap();
+    assert!(matches!(labels(gpu, &matrix, &index), Err(Error::Shape { argument: "labels", .. })));
     assert!(matches!(backward(gpu, 4, &index, &gpu.zeros([3, 2]).unwrap()), Err(Error::Shape { argument: "dy", .. })));
 }

@@ -71,6 +71,26 @@ pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
     Ok(())
 }
 
+const LARGE: Tolerance = Tolerance::new(
+    2e-2,
+    5e-6,
+    "100,000 terms of size 10 in blocks of 512: 196 partial sums of up to 2e3, each to 2^-20",
+);
+
+#[test]
+fn many_rows_are_added_up_in_blocks() {
+    let [rows, dims, components] = [100_000, 2, 3];
+    let [m, s, mu, v, g] = inputs([rows, dims, components]);
+    let want = cpu::backward(dims, &wide(&m), &wide(&s), &wide(&mu), &wide(&v), &wide(&g));
+    for gpu in gpus() {
+        let matrix = |x: &[f32], cols: usize| gpu.tensor(x, [x.len() / cols, cols]).unwrap();
+        let (tm, ts, tg) = (matrix(&m, dims), matrix(&s, dims), matrix(&g, components));
+        let got = backward(gpu, &tm, Some(&ts), &matrix(&mu, dims), &matrix(&v, dims), &tg).unwrap();
+        compare("dmu", &label(gpu), &got.means.read().unwrap(), &want[2], &LARGE).unwrap();
+        compare("dv", &label(gpu), &got.log_variances.read().unwrap(), &want[3], &LARGE).unwrap();
+    }
+}
+
 #[test]
 fn agrees_with_the_twin() {
     for gpu in gpus() {
