@@ -5,7 +5,7 @@ use softurn_kernels::ops::fisher_hypergeometric::{self, Tables};
 use softurn_kernels::ops::reduce::{self, Reduction};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use super::only;
+use super::{only, valid_temperature};
 use crate::{Result, Rule, Var};
 
 struct Draw {
@@ -57,6 +57,7 @@ impl Var<'_> {
         key: Key,
         temperature: f32,
     ) -> Result<Self> {
+        valid_temperature("fisher_hypergeometric_rsample", temperature)?;
         let counts = fisher_hypergeometric::forward(self.tape().gpu(), tables, rows, key)?;
         let rule = Draw { tables: tables.clone(), counts: counts.clone(), key, temperature };
         let [counts] = self.tape().record("fisher_hypergeometric_rsample", &[self], [counts], rule)?;

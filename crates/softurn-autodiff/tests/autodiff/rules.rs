@@ -183,6 +183,8 @@ fn fisher_hypergeometric_rsample() -> Result {
         let log_weights = tape.leaf(&values([weight_rows, 3], 24))?;
         let tables = fisher_hypergeometric::tabulate(gpu(), &urn, log_weights.value())?;
         let counts = log_weights.fisher_hypergeometric_rsample(&tables, rows, key, temperature)?;
+        let error = log_weights.fisher_hypergeometric_rsample(&tables, rows, key, 0.0).unwrap_err();
+        assert!(error.to_string().starts_with("fisher_hypergeometric_rsample: temperature is 0"), "{error}");
         let dcounts = values([rows, 3], 25);
         let (weights, x, dx) = (wide(&log_weights.read()?), counts.read()?, wide(&dcounts.read()?));
         let got = tape.backward_with(&counts, &dcounts)?.of(&log_weights).unwrap().read()?;
