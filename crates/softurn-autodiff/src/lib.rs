@@ -30,6 +30,7 @@ mod error;
 mod ops;
 mod optim;
 mod params;
+mod reshape;
 mod tape;
 mod var;
 

@@ -11,7 +11,6 @@ mod gaussian_mixture;
 mod log_sum_exp;
 mod matmul;
 mod reduce;
-mod reshape;
 mod softmax;
 mod squared_error;
 mod unary;
@@ -21,7 +20,7 @@ use softurn_kernels::{Error as KernelError, Tensor};
 use crate::Result;
 
 /// The gradient of the only output.
-fn only(dy: &[Option<Tensor>]) -> Result<&Tensor> {
+pub(crate) fn only(dy: &[Option<Tensor>]) -> Result<&Tensor> {
     match dy {
         [Some(dy)] => Ok(dy),
         _ => Err(KernelError::argument("backward", "dy", "is not one gradient").into()),

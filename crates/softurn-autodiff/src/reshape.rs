@@ -2,7 +2,7 @@
 
 use softurn_kernels::{Gpu, Shape, Tensor};
 
-use super::only;
+use crate::ops::only;
 use crate::{Result, Rule, Var};
 
 struct Reshape(Shape);
