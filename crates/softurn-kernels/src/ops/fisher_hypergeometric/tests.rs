@@ -8,8 +8,9 @@ use softurn_tests::{
 
 use super::cpu::Law;
 use super::{Urn, backward, forward, log_prob, log_prob_backward, mean, tabulate};
-use crate::testing::{gpus, label, wide};
-use crate::{Error, Gpu, Key};
+use crate::shader::Patch;
+use crate::testing::{config, gpus, label, open, wide};
+use crate::{Error, Gpu, GpuConfig, Key, Plan};
 
 /// Log ratios are sums of three numbers of size 10 and a walk adds up to a hundred of them, each good to 2^-22.
 const LOG_PROB: Tolerance = Tolerance::new(3e-5, 4e-6, "a walk of 100 steps, each rounded at size 10: 100 * 2^-22");
@@ -266,5 +267,110 @@ fn bad_arguments_and_empty_batches() {
     for temperature in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let result = backward(gpu, &shared, &counts, &counts, Key::new(0), temperature);
         assert!(matches!(result, Err(Error::Argument { argument: "temperature", .. })));
+    }
+}
+
+/// `log P` the plain way, for comparison: every number an f32, binomials from a table of log-factorials.
+fn plain_log_prob(sizes: &[u32], draws: u32, log_weights: &[f32], rows: &[Vec<u32>]) -> Vec<f64> {
+    let mut exact = 0f64;
+    let mut factorials = vec![0f32];
+    for i in 1..=*sizes.iter().max().unwrap() {
+        exact += f64::from(i).ln();
+        factorials.push(exact as f32);
+    }
+    let term = |p: usize, k: usize| {
+        let m = sizes[p] as usize;
+        factorials[m] - factorials[k] - factorials[m - k] + k as f32 * log_weights[p]
+    };
+    let mut z = vec![f32::NEG_INFINITY; draws as usize + 1];
+    z[0] = 0.0;
+    for p in (0..sizes.len()).rev() {
+        z = (0..z.len())
+            .map(|s| {
+                let terms: Vec<f32> = (0..=s.min(sizes[p] as usize)).map(|k| term(p, k) + z[s - k]).collect();
+                let largest = terms.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                if largest == f32::NEG_INFINITY {
+                    return largest;
+                }
+                largest + terms.iter().map(|t| (t - largest).exp()).sum::<f32>().ln()
+            })
+            .collect();
+    }
+    let row = |x: &Vec<u32>| x.iter().enumerate().map(|(p, &k)| term(p, k as usize)).sum::<f32>();
+    rows.iter().map(|x| f64::from(row(x) - z[draws as usize])).collect()
+}
+
+/// Prints the figures of docs/numerics.md: errors of log-probabilities and means, and sums of rows of gradients.
+#[test]
+#[ignore = "prints figures; asserts nothing that other tests do not"]
+fn numerics_report() {
+    let gpu = &gpus()[0];
+    println!("{}, {}", label(gpu), gpu.capabilities().driver);
+    let worst = |got: &[f64], want: &[f64]| got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let tens: Vec<f32> = (1..=10u8).map(|w| f32::from(w).ln()).collect();
+    let cases: [(&str, Vec<u32>, u32, Vec<f32>); 2] = [
+        ("m = 3 x 200, n = 180, w = 1, 10, 1", vec![200; 3], 180, vec![0.0, 10f32.ln(), 0.0]),
+        ("m = 10 x 256, n = 256, w = 1 .. 10", vec![256; 10], 256, tens),
+    ];
+    for (name, sizes, draws, log_weights) in cases {
+        let (groups, rows, key) = (sizes.len(), 512, Key::new(3));
+        let weights = wide(&log_weights);
+        let law = law(&sizes, draws, &weights);
+        let z = law.log_suffix()[0][draws as usize];
+        let exact = |x: &Vec<u32>| {
+            let terms = x.iter().enumerate().map(|(p, &k)| {
+                let choose: f64 = (1..=k).map(|i| (f64::from(sizes[p] - k + i) / f64::from(i)).ln()).sum();
+                choose + f64::from(k) * weights[p]
+            });
+            terms.sum::<f64>() - z
+        };
+        let urn = Urn::new(gpu, &sizes, draws).unwrap();
+        let tables = tabulate(gpu, &urn, &gpu.tensor(&log_weights, [1, groups]).unwrap()).unwrap();
+        let drawn = forward(gpu, &tables, rows, key).unwrap().read().unwrap();
+        let draw: Vec<Vec<u32>> = drawn.chunks(groups).map(|x| x.iter().map(|&x| x as u32).collect()).collect();
+        // Corners, far from the mode: all draws from one group, as far as it goes.
+        let corner = |first: usize| {
+            let mut left = draws;
+            let mut x = vec![0; groups];
+            for p in (first..groups).chain(0..first) {
+                x[p] = left.min(sizes[p]);
+                left -= x[p];
+            }
+            x
+        };
+        let corners: Vec<Vec<u32>> = (0..groups).map(corner).collect();
+        for (what, x) in [("draws", draw), ("corners", corners)] {
+            let flat: Vec<f32> = x.iter().flatten().map(|&x| x as f32).collect();
+            let counts = gpu.tensor(&flat, [x.len(), groups]).unwrap();
+            let want: Vec<f64> = x.iter().map(exact).collect();
+            let got = wide(&log_prob(gpu, &tables, &counts).unwrap().read().unwrap());
+            let lowest = want.iter().copied().fold(0.0, f64::min);
+            let plain = worst(&plain_log_prob(&sizes, draws, &log_weights, &x), &want);
+            println!(
+                "{name}: log_prob of {} {what} down to {lowest:.1}: plain f32 {plain:.1e} | ours {:.1e}",
+                x.len(),
+                worst(&got, &want)
+            );
+        }
+        let got = wide(&mean(gpu, &tables).unwrap().read().unwrap());
+        println!("{name}: mean {:.1e}", worst(&got, &law.mean()));
+    }
+
+    // Gradients relative to 0 instead of the centre: sums of rows, which should be 0.
+    let absolute = [("(f32(k) - f32(middle)) * delta", "f32(k) * delta"), (" - table_of_means[at - middle])", ")")];
+    let patches = absolute.map(|(from, to)| Patch { shader: "fisher_hypergeometric", from, to }).to_vec();
+    let before = open(GpuConfig { patches, plan: Some(Plan::Cpu), ..config() });
+    for (name, gpu) in [("relative to 0", &before), ("relative to the centre", gpu)] {
+        let (rows, key) = (4096, Key::new(11));
+        let urn = Urn::new(gpu, &[200; 3], 180).unwrap();
+        let tables = tabulate(gpu, &urn, &gpu.tensor(&[0.0f32, 10f32.ln(), 0.0], [1, 3]).unwrap()).unwrap();
+        let counts = forward(gpu, &tables, rows, key).unwrap();
+        let mut largest = 0f32;
+        for i in 0..3 {
+            let dx: Vec<f32> = (0..rows * 3).map(|at| f32::from(u8::from(at % 3 == i))).collect();
+            let dw = backward(gpu, &tables, &counts, &gpu.tensor(&dx, [rows, 3]).unwrap(), key, 1.0).unwrap();
+            largest = dw.read().unwrap().chunks(3).map(|row| row.iter().sum::<f32>().abs()).fold(largest, f32::max);
+        }
+        println!("gradients {name}: largest sum of a row {largest:.1e}");
     }
 }

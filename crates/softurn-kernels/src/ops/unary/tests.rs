@@ -3,8 +3,9 @@
 use softurn_tests::{Inputs, Mismatch, SIZES, Tolerance, assert_gradient, compare, same_bits};
 
 use super::{Unary, backward, cpu, forward};
-use crate::testing::{gpus, label, wide};
-use crate::{Error, Gpu};
+use crate::shader::Patch;
+use crate::testing::{config, gpus, label, open, wide};
+use crate::{Error, Gpu, GpuConfig, Plan};
 
 const FUNCTIONS: &[Unary] = &[
     Unary::Affine { scale: -1.5, shift: 0.25 },
@@ -106,4 +107,65 @@ fn bad_arguments() {
     assert!(matches!(forward(gpu, Unary::Exp, &labels), Err(Error::Argument { argument: "x", .. })));
     let (x, dy) = (gpu.zeros([3]).unwrap(), gpu.zeros([2]).unwrap());
     assert!(matches!(backward(gpu, Unary::Exp, &x, &dy), Err(Error::Shape { argument: "dy", .. })));
+}
+
+/// Prints the tables of docs/numerics.md: the driver's builtins against ours, and what becomes of two identities.
+#[test]
+#[ignore = "prints figures; asserts nothing that other tests do not"]
+fn numerics_report() {
+    // The driver's own function in the place of ours.
+    let builtins: &[(Unary, &str, &str)] = &[
+        (Unary::Exp, "r = f_exp(v)", "r = exp(v)"),
+        (Unary::Log, "r = f_log(v)", "r = log(v)"),
+        (Unary::Log1p, "r = f_log1p(v)", "r = log(1.0 + v)"),
+        (Unary::Expm1, "r = f_expm1(v)", "r = exp(v) - 1.0"),
+        (Unary::Tanh, "r = f_tanh(v)", "r = tanh(v)"),
+    ];
+    let ranges: &[(Unary, f32, f32)] = &[
+        (Unary::Exp, -87.0, 88.0),
+        (Unary::Exp, -1.0, 1.0),
+        (Unary::Log, 1e-3, 1e3),
+        (Unary::Log, 0.9, 1.1),
+        (Unary::Log1p, -0.99, 30.0),
+        (Unary::Log1p, -1e-3, 1e-3),
+        (Unary::Expm1, -20.0, 20.0),
+        (Unary::Expm1, -1e-3, 1e-3),
+        (Unary::Tanh, -10.0, 10.0),
+        (Unary::Tanh, -1e-3, 1e-3),
+    ];
+    let patched = |from, to| {
+        let patch = Patch { shader: "unary", from, to };
+        open(GpuConfig { patches: vec![patch], plan: Some(Plan::Cpu), ..config() })
+    };
+    let ours = &gpus()[0];
+    println!("{}, {}", label(ours), ours.capabilities().driver);
+    println!("function, range: builtin ulp, builtin absolute | our ulp, our absolute");
+    for &(function, low, high) in ranges {
+        let x = Inputs::new(1).uniform(low, high, 1_000_000);
+        let want = cpu::forward(function, &wide(&x));
+        let errors = |gpu: &Gpu| {
+            let y = forward(gpu, function, &gpu.tensor(&x, [x.len()]).unwrap()).unwrap().read().unwrap();
+            y.iter().zip(&want).fold((0f64, 0f64), |(ulp, absolute), (&y, &want)| {
+                let error = (f64::from(y) - want).abs();
+                let spacing = (want.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor() - 23.0).exp2();
+                (ulp.max(error / spacing), absolute.max(error))
+            })
+        };
+        let &(_, from, to) = builtins.iter().find(|row| row.0 == function).unwrap();
+        let (before, after) = (errors(&patched(from, to)), errors(ours));
+        println!("{function:?} [{low}, {high}]: {:.1}, {:.1e} | {:.1}, {:.1e}", before.0, before.1, after.0, after.1);
+    }
+    let affine = Unary::Affine { scale: 1.0, shift: 0.1 };
+    let run = |to, x: &[f32]| {
+        let gpu = patched("r = params.scale * v + params.shift", to);
+        forward(&gpu, affine, &gpu.tensor(x, [x.len()]).unwrap()).unwrap().read().unwrap()
+    };
+    let x = Inputs::new(2).uniform(1.0, 1000.0, 10_000);
+    let y = run("r = (v + params.shift) - v", &x);
+    let folded = y.iter().filter(|&&y| y == 0.1).count();
+    let rounded = x.iter().filter(|&&x| (x + 0.1) - x == 0.1).count();
+    println!("(x + y) - x equal to y in {folded} of {} cases; in correct f32 arithmetic {rounded}", x.len());
+    let x = [f32::NAN, -f32::NAN, 1.0];
+    println!("x != x for NaN, -NaN, 1: {:?}", run("r = select(0.0, 1.0, v != v)", &x));
+    println!("is_nan for NaN, -NaN, 1: {:?}", run("r = select(0.0, 1.0, is_nan(v))", &x));
 }
