@@ -61,6 +61,7 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
     case 5u: { ga = select(0.0, g, p <= q); gb = select(g, 0.0, p <= q); }
     default: {}
   }
+  if (FUNCTION >= 4u && (is_nan(p) || is_nan(q))) { ga = p + q; gb = ga; }
   da[i] = ga;
   db[i] = gb;
 }

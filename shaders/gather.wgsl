@@ -1,9 +1,9 @@
 // Rows by index: y[b] = x[index[b]]; an index past the end gives NaN. Backward: dx[index[b]] += dy[b] in the order of b, so that two runs
-// have the same bits. One invocation owns an element of y; in `backward`, which wants dx zeroed, a column.
+// have the same bits. One invocation owns an element of y; in `backward`, which wants dx zeroed, a column, and first..last of the index.
 #import index
 #import math
 
-struct Params { rows: u32, cols: u32, count: u32 }
+struct Params { rows: u32, cols: u32, count: u32, first: u32, last: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
 @group(0) @binding(1) var<storage, read> index: array<u32>; // [count]
@@ -31,7 +31,7 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
 fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let j = linear_id(global, groups, 64u);
   if (j >= params.cols) { return; }
-  for (var b = 0u; b < params.count; b++) {
+  for (var b = params.first; b < params.last; b++) {
     let row = rows_of[b];
     if (row < params.rows) { dx[row * params.cols + j] += dy[b * params.cols + j]; }
   }

@@ -1,4 +1,5 @@
 // C = f(op(A) op(B) + bias): A [m, k] (or its transpose as stored), B [k, n] (or its transpose), bias [n].
+// Only the inner indices first..last are summed; with ACCUMULATE they are added to what C holds.
 // TRANSPOSE_A/B tell how the operands are stored; ACTIVATION: 0 none, 1 relu, 2 tanh, 3 sigmoid.
 //
 // `forward` is the plan for software adapters: one invocation owns an 8 x 8 tile of C in registers, no workgroup memory; rows and columns
@@ -8,11 +9,12 @@
 #import index
 #import math
 
-struct Params { m: u32, n: u32, k: u32 }
+struct Params { m: u32, n: u32, k: u32, first: u32, last: u32 }
 
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override BIAS: bool = false;
+override ACCUMULATE: bool = false;
 override ACTIVATION: u32 = 0u;
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -34,6 +36,7 @@ fn load_b(k: u32, col: u32) -> f32 {
 fn store(row: u32, col: u32, value: f32) {
   if (row >= params.m || col >= params.n) { return; }
   var v = value;
+  if (ACCUMULATE) { v += c[row * params.n + col]; }
   if (BIAS) { v += bias[col]; }
   switch ACTIVATION {
     case 1u: { v = select(max(v, 0.0), v, is_nan(v)); }
@@ -88,7 +91,7 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>) {
   var c6b = vec4<f32>(0.0);
   var c7a = vec4<f32>(0.0);
   var c7b = vec4<f32>(0.0);
-  for (var k = 0u; k < params.k; k++) {
+  for (var k = params.first; k < params.last; k++) {
     let a0 = load_a(r0, k);
     let a1 = load_a(r1, k);
     let a2 = load_a(r2, k);
@@ -130,17 +133,17 @@ fn multiply_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
   let col = group.x * TILE;
   var sums: array<vec4<f32>, 4>;
   for (var i = 0u; i < 4u; i++) { sums[i] = vec4<f32>(0.0); }
-  for (var start = 0u; start < params.k; start += DEPTH) {
+  for (var start = params.first; start < params.last; start += DEPTH) {
     for (var e = index; e < DEPTH * TILE; e += 256u) {
       // Neighbours in e are neighbours in memory, whichever way the operand is stored.
       let ka = select(e % DEPTH, e / TILE, TRANSPOSE_A);
       let ra = select(e / DEPTH, e % TILE, TRANSPOSE_A);
       tile_a[ka * TILE + ra] = 0.0;
-      if (start + ka < params.k && row + ra < params.m) { tile_a[ka * TILE + ra] = load_a(row + ra, start + ka); }
+      if (start + ka < params.last && row + ra < params.m) { tile_a[ka * TILE + ra] = load_a(row + ra, start + ka); }
       let kb = select(e / TILE, e % DEPTH, TRANSPOSE_B);
       let cb = select(e % TILE, e / DEPTH, TRANSPOSE_B);
       tile_b[kb * TILE + cb] = 0.0;
-      if (start + kb < params.k && col + cb < params.n) { tile_b[kb * TILE + cb] = load_b(start + kb, col + cb); }
+      if (start + kb < params.last && col + cb < params.n) { tile_b[kb * TILE + cb] = load_b(start + kb, col + cb); }
     }
     workgroupBarrier();
     for (var k = 0u; k < DEPTH; k++) {

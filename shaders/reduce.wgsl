@@ -14,6 +14,8 @@ struct Params { rows: u32, cols: u32, length: u32, block: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
+const BLOCK: u32 = 256u;
+
 fn start_value() -> f32 {
   if (KIND == 0u) { return 0.0; }
   return minus_infinity();
@@ -43,7 +45,13 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
   let base = min(row * params.cols, params.length);
   let end = select(base, min(base + params.cols, params.length), row < params.rows);
   var a = start_value();
-  for (var i = base + local.x; i < end; i += LANES) { a = combine(a, value(i)); }
+  // In blocks, which keeps the rounding error near that of pairwise summation.
+  for (var start = base; start < end; start += BLOCK * LANES) {
+    let stop = min(start + BLOCK * LANES, end);
+    var part = start_value();
+    for (var i = start + local.x; i < stop; i += LANES) { part = combine(part, value(i)); }
+    a = combine(a, part);
+  }
   if (KIND == 0u) { a = row_sum(a, local); } else { a = row_max(a, local); }
   if (local.x == 0u && row < params.rows) { y[row] = result(a); }
 }

@@ -223,6 +223,11 @@ impl Gpu {
         &self.inner.capabilities
     }
 
+    /// Whether the adapter is a processor: such drivers end long loops without an error.
+    pub(crate) fn is_software(&self) -> bool {
+        self.inner.capabilities.device_type == "Cpu"
+    }
+
     /// The shape of kernels in use.
     pub fn plan(&self) -> Plan {
         self.inner.plan

@@ -162,10 +162,11 @@ pub(crate) struct RowPlan {
 }
 
 impl RowPlan {
-    /// One invocation per row on software adapters; on GPUs enough lanes that each has about four elements.
+    /// One invocation per row on software adapters, more where a row is long: lavapipe ends all loops of an invocation
+    /// after 65,536 turns in total, without an error. On GPUs enough lanes that each has about four elements.
     pub(crate) fn of(gpu: &Gpu, cols: usize) -> Self {
         let lanes = match gpu.plan() {
-            Plan::Cpu => 1,
+            Plan::Cpu => (cols / 1024).next_power_of_two().clamp(1, 256),
             Plan::Gpu => (cols / 4).next_power_of_two().clamp(1, 256),
         };
         Self { lanes, rows: (64 / lanes).max(1) }

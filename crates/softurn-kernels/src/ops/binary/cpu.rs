@@ -23,6 +23,7 @@ pub fn backward(function: Binary, a: &[f64], b: &[f64], dy: &[f64]) -> (Vec<f64>
         Binary::Sub => (1.0, -1.0),
         Binary::Mul => (b, a),
         Binary::Div => (1.0 / b, -a / (b * b)),
+        Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => (f64::NAN, f64::NAN),
         Binary::Max => (f64::from(a >= b), f64::from(a < b)),
         Binary::Min => (f64::from(a <= b), f64::from(a > b)),
     };

@@ -12,6 +12,8 @@ use crate::gpu::pipeline::{Call, groups_for};
 use crate::{DataType, Error, Gpu, Result, Tensor};
 
 const OP: &str = "gather";
+/// Indices that one dispatch of `backward` walks: software adapters end a loop after 65,536 turns, without an error.
+const SLICE: usize = 1 << 15;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -19,12 +21,16 @@ struct Params {
     rows: u32,
     cols: u32,
     count: u32,
+    first: u32,
+    last: u32,
 }
 
 pub(super) const PARAMS: &[(&str, usize)] = &[
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("count", std::mem::offset_of!(Params, count)),
+    ("first", std::mem::offset_of!(Params, first)),
+    ("last", std::mem::offset_of!(Params, last)),
 ];
 
 /// Rows `[count, cols]` of `x` `[rows, cols]` by `index` `[count]` of `u32`. An index past the end gives a row of NaN.
@@ -51,7 +57,13 @@ pub fn forward(gpu: &Gpu, x: &Tensor, index: &Tensor) -> Result<Tensor> {
         constants: &[],
         inputs: &[x, index],
         outputs: &[&y],
-        params: bytemuck::bytes_of(&Params { rows: rows as u32, cols: cols as u32, count: index.len() as u32 }),
+        params: bytemuck::bytes_of(&Params {
+            rows: rows as u32,
+            cols: cols as u32,
+            count: index.len() as u32,
+            first: 0,
+            last: 0,
+        }),
         groups: groups_for(y.len(), 64),
     })?;
     Ok(y)
@@ -78,7 +90,13 @@ pub fn labels(gpu: &Gpu, labels: &Tensor, index: &Tensor) -> Result<Tensor> {
             constants: &[],
             inputs: &[labels, index],
             outputs: &[&picked],
-            params: bytemuck::bytes_of(&Params { rows: labels.len() as u32, cols: 1, count: index.len() as u32 }),
+            params: bytemuck::bytes_of(&Params {
+                rows: labels.len() as u32,
+                cols: 1,
+                count: index.len() as u32,
+                first: 0,
+                last: 0,
+            }),
             groups: groups_for(index.len(), 64),
         })?;
     }
@@ -98,14 +116,24 @@ pub fn backward(gpu: &Gpu, rows: usize, index: &Tensor, dy: &Tensor) -> Result<T
         return Err(Error::shape(OP, "dy", dy.shape(), format!("[{}, cols]", index.len())));
     }
     let dx = gpu.zeros([rows, cols])?;
-    if !dy.is_empty() && rows > 0 {
+    if dy.is_empty() || rows == 0 {
+        return Ok(dx);
+    }
+    for first in (0..count).step_by(SLICE) {
+        let last = (first + SLICE).min(count);
         gpu.dispatch(Call {
             op: OP,
             entry: "backward",
             constants: &[],
             inputs: &[index, dy],
             outputs: &[&dx],
-            params: bytemuck::bytes_of(&Params { rows: rows as u32, cols: cols as u32, count: count as u32 }),
+            params: bytemuck::bytes_of(&Params {
+                rows: rows as u32,
+                cols: cols as u32,
+                count: count as u32,
+                first: first as u32,
+                last: last as u32,
+            }),
             groups: groups_for(cols, 64),
         })?;
     }

@@ -84,3 +84,12 @@ fn bad_arguments() {
     assert!(matches!(labels(gpu, &matrix, &index), Err(Error::Shape { argument: "labels", .. })));
     assert!(matches!(backward(gpu, 4, &index, &gpu.zeros([3, 2]).unwrap()), Err(Error::Shape { argument: "dy", .. })));
 }
+
+#[test]
+fn more_indices_than_a_driver_lets_a_loop_turn() {
+    // lavapipe ends all loops of an invocation after 65,536 turns in total, without an error.
+    let gpu = &gpus()[0];
+    let index = gpu.tensor(&vec![0u32; 70_000], [70_000]).unwrap();
+    let dy = gpu.tensor(&vec![1.0f32; 70_000], [70_000, 1]).unwrap();
+    assert_eq!(backward(gpu, 1, &index, &dy).unwrap().read().unwrap(), [70_000.0]);
+}

@@ -53,12 +53,16 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
+    first: u32,
+    last: u32,
 }
 
 pub(super) const PARAMS: &[(&str, usize)] = &[
     ("m", std::mem::offset_of!(Params, m)),
     ("n", std::mem::offset_of!(Params, n)),
     ("k", std::mem::offset_of!(Params, k)),
+    ("first", std::mem::offset_of!(Params, first)),
+    ("last", std::mem::offset_of!(Params, last)),
 ];
 
 /// The gradients of the operands.
@@ -89,6 +93,12 @@ fn sizes(options: Options, a: &Tensor, b: &Tensor) -> Result<[usize; 3]> {
         return Err(Error::shape("matmul", "b", b.shape(), format!("{k} {side} to match a of shape {}", a.shape())));
     }
     Ok([m, n, k])
+}
+
+/// How many inner indices one dispatch sums: software adapters end all loops of an invocation after 65,536 turns in total,
+/// and the tiled kernel takes six for each index.
+fn inner_slice(gpu: &Gpu) -> usize {
+    if gpu.is_software() { 8192 } else { usize::MAX }
 }
 
 /// `f(op(A) · op(B) + bias)` of shape `[m, n]`. With `k = 0` the product is 0.
@@ -125,21 +135,34 @@ pub fn forward(gpu: &Gpu, options: Options, a: &Tensor, b: &Tensor, bias: Option
             limit,
         });
     }
-    gpu.dispatch(Call {
-        op: "matmul",
-        entry,
-        constants: &[
-            ("TRANSPOSE_A", f64::from(options.transpose_a)),
-            ("TRANSPOSE_B", f64::from(options.transpose_b)),
-            ("BIAS", f64::from(bias.is_some())),
-            ("ACTIVATION", options.activation.code()),
-        ],
-        // Without a bias nothing reads the third binding; any buffer may stand there.
-        inputs: &[a, b, bias.unwrap_or(b)],
-        outputs: &[&c],
-        params: bytemuck::bytes_of(&Params { m: m as u32, n: n as u32, k: k as u32 }),
-        groups: [groups[0] as u32, groups[1] as u32, 1],
-    })?;
+    let slice = inner_slice(gpu);
+    for first in (0..k).step_by(slice) {
+        let last = (first + slice).min(k);
+        let (begins, ends) = (first == 0, last == k);
+        let bias = bias.filter(|_| ends);
+        gpu.dispatch(Call {
+            op: "matmul",
+            entry,
+            constants: &[
+                ("TRANSPOSE_A", f64::from(options.transpose_a)),
+                ("TRANSPOSE_B", f64::from(options.transpose_b)),
+                ("BIAS", f64::from(bias.is_some())),
+                ("ACCUMULATE", f64::from(!begins)),
+                ("ACTIVATION", if ends { options.activation.code() } else { 0.0 }),
+            ],
+            // Without a bias nothing reads the third binding; any buffer may stand there.
+            inputs: &[a, b, bias.unwrap_or(b)],
+            outputs: &[&c],
+            params: bytemuck::bytes_of(&Params {
+                m: m as u32,
+                n: n as u32,
+                k: k as u32,
+                first: first as u32,
+                last: last as u32,
+            }),
+            groups: [groups[0] as u32, groups[1] as u32, 1],
+        })?;
+    }
     Ok(c)
 }
 
@@ -195,7 +218,7 @@ fn activation_backward(gpu: &Gpu, activation: Activation, y: &Tensor, dy: &Tenso
             constants: &[("ACTIVATION", activation.code())],
             inputs: &[y, dy],
             outputs: &[&dx],
-            params: bytemuck::bytes_of(&Params { m: m as u32, n: n as u32, k: 0 }),
+            params: bytemuck::bytes_of(&Params { m: m as u32, n: n as u32, k: 0, first: 0, last: 0 }),
             groups: groups_for(y.len(), 64),
         })?;
     }

@@ -11,7 +11,7 @@ const TOLERANCE: Tolerance =
     Tolerance::new(3e-5, 3e-6, "k <= 300 products of normals: 300 * 2^-24, plus one activation");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the last inner index is dropped", "k < params.k; k++", "k + 1u < params.k; k++", "cpu"),
+    mutant("the last inner index is dropped", "k < params.last; k++", "k + 1u < params.last; k++", "cpu"),
     mutant(
         "columns past the edge are stored over the next row",
         "row >= params.m || col >= params.n) { return; }\n  var v",
@@ -161,4 +161,16 @@ fn bad_arguments() {
         Err(Error::Shape { argument: "bias", .. })
     ));
     assert!(matches!(forward(gpu, Options::default(), &bias, &b, None), Err(Error::Shape { argument: "a", .. })));
+}
+
+#[test]
+fn more_inner_indices_than_a_driver_lets_a_loop_turn() {
+    // lavapipe ends all loops of an invocation after 65,536 turns in total, without an error.
+    for gpu in gpus() {
+        let (a, bias) = (gpu.tensor(&vec![1.0f32; 140_000], [2, 70_000]).unwrap(), gpu.tensor(&[0.5f32], [1]).unwrap());
+        let b = a.reshape([140_000, 1]).unwrap().view(0, [70_000, 1]).unwrap();
+        let options = Options { activation: Activation::Relu, ..Options::default() };
+        let c = forward(gpu, options, &a, &b, Some(&bias)).unwrap().read().unwrap();
+        assert_eq!(c, [70_000.5, 70_000.5], "{}", label(gpu));
+    }
 }

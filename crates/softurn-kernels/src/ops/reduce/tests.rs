@@ -10,7 +10,7 @@ use crate::{Error, Gpu, Tensor};
 const TOLERANCE: Tolerance = Tolerance::new(1e-4, 1e-6, "serial sums of up to 1,000 normals: 1,000 * 2^-24 * 2");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the last element of a row is dropped", "i < end; i += LANES", "i + 1u < end; i += LANES"),
+    mutant("the last element of a row is dropped", "i < stop; i += LANES", "i + 1u < stop; i += LANES"),
     mutant(
         "rows of a block beyond the end",
         "min(start + params.block, params.rows); i++",
@@ -142,4 +142,18 @@ fn empty_and_bad_arguments() {
         backward(gpu, Reduction::Sum, Axis::Rows, x.shape(), &x),
         Err(Error::Shape { argument: "dy", .. })
     ));
+}
+
+#[test]
+fn longer_rows_than_a_driver_lets_a_loop_turn() {
+    // lavapipe ends all loops of an invocation after 65,536 turns in total, without an error.
+    for gpu in gpus() {
+        let x = gpu.tensor(&vec![1.0f32; 140_000], [2, 70_000]).unwrap();
+        assert_eq!(over_cols(gpu, Reduction::Sum, &x).unwrap().read().unwrap(), [70_000.0; 2], "{}", label(gpu));
+        let y = crate::ops::softmax::forward(gpu, &x, 1.0).unwrap();
+        let total = all(gpu, Reduction::Sum, &y).unwrap().item().unwrap();
+        assert!((total - 2.0).abs() < 1e-4, "{}: {total}", label(gpu));
+        let lse = crate::ops::log_sum_exp::forward(gpu, &x).unwrap().read().unwrap();
+        assert!((lse[0] - 12.156_25).abs() < 1e-4, "{}: {lse:?}", label(gpu));
+    }
 }
