@@ -48,6 +48,8 @@ pub struct Urn {
     sizes: Tensor,
     groups: usize,
     draws: u32,
+    /// The longest conditional window, in values: never beyond the support, and about 18 deviations where that is longer.
+    window: f64,
 }
 
 impl Urn {
@@ -76,7 +78,10 @@ impl Urn {
             rest -= m;
             table.push(rest);
         }
-        Ok(Self { sizes: gpu.tensor(&table, [2 * sizes.len()])?, groups: sizes.len(), draws })
+        let longest = f64::from(sizes.iter().copied().max().unwrap_or(0).min(draws));
+        // A conditional's variance is at most a quarter of the longest support; sqrt(2 · 40) deviations to either side.
+        let window = (longest + 1.0).min(10.0 * longest.sqrt() + 64.0);
+        Ok(Self { sizes: gpu.tensor(&table, [2 * sizes.len()])?, groups: sizes.len(), draws, window })
     }
 
     /// The number of groups.
@@ -87,6 +92,19 @@ impl Urn {
     /// The number of draws.
     pub fn draws(&self) -> u32 {
         self.draws
+    }
+
+    /// Software adapters end all loops of an invocation after 65,536 turns in total, without an error: refuse what could
+    /// need more.
+    fn check_turns(&self, gpu: &Gpu, what: &str, turns: f64) -> Result<()> {
+        if gpu.is_software() && turns > 65_000.0 {
+            return Err(Error::TooLarge {
+                what: format!("{what} of {} groups on a software adapter, in loop turns", self.groups),
+                needed: turns as u64,
+                limit: 65_000,
+            });
+        }
+        Ok(())
     }
 
     /// Rows of a `[rows, groups]` tensor.
@@ -120,6 +138,8 @@ pub struct Tables {
 /// When the shape is another, or the tables (`4 · rows · groups² · (draws + 1)` bytes) exceed the adapter's limit.
 pub fn tabulate(gpu: &Gpu, urn: &Urn, log_weights: &Tensor) -> Result<Tables> {
     let weight_rows = urn.rows("log_weights", log_weights)?;
+    // A level is a dispatch of its own: three walks, and one more for every later group.
+    urn.check_turns(gpu, "the tables", (urn.groups as f64 + 3.0) * urn.window)?;
     let (groups, width) = (urn.groups, urn.draws as usize + 1);
     let ratios = gpu.uninitialised(OP, [weight_rows, groups, width].into(), DataType::F32)?;
     let means = gpu.uninitialised(OP, [weight_rows, groups, groups, width].into(), DataType::F32)?;
@@ -180,6 +200,8 @@ impl Tables {
 /// When `rows` does not fit per-row weights.
 pub fn forward(gpu: &Gpu, tables: &Tables, rows: usize, key: Key) -> Result<Tensor> {
     tables.check_rows("rows", rows)?;
+    let urn = &tables.urn;
+    urn.check_turns(gpu, "draws", urn.groups as f64 * (2.0 * urn.window + 64.0))?;
     let counts = gpu.uninitialised(OP, [rows, tables.urn.groups].into(), DataType::F32)?;
     if rows > 0 {
         let [key_low, key_high] = key.words();
@@ -215,6 +237,14 @@ pub fn backward(
     tables.check_rows("counts", rows)?;
     super::same_shape(OP, "dcounts", dcounts, counts)?;
     floats(OP, &[("dcounts", dcounts)])?;
+    // The window reaches further for high temperatures, up to the whole support; every value visits every later group.
+    let groups = tables.urn.groups as f64;
+    let window = tables.urn.window * (f64::from(temperature.max(1.0)) + 0.65).sqrt();
+    tables.urn.check_turns(
+        gpu,
+        "the gradient of draws",
+        groups * (3.0 * window + 64.0) + window * groups * groups / 2.0,
+    )?;
     let dweights = gpu.uninitialised(OP, counts.shape().clone(), DataType::F32)?;
     if rows > 0 {
         let [key_low, key_high] = key.words();

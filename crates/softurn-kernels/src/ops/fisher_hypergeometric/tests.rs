@@ -253,6 +253,12 @@ fn bad_arguments_and_empty_batches() {
     assert!(matches!(Urn::new(gpu, &[], 0), Err(Error::Argument { argument: "sizes", .. })));
     assert!(matches!(Urn::new(gpu, &[2, 3], 6), Err(Error::Argument { argument: "draws", .. })));
     assert!(matches!(Urn::new(gpu, &[1 << 23, 1 << 23], 6), Err(Error::Argument { argument: "sizes", .. })));
+    // 600 groups of 50 need more loop turns than a software adapter grants: an error, not a wrong number.
+    if gpu.is_software() {
+        let urn = Urn::new(gpu, &[50; 600], 50).unwrap();
+        let tables = tabulate(gpu, &urn, &gpu.zeros([1, 600]).unwrap()).unwrap();
+        assert!(matches!(forward(gpu, &tables, 1, Key::new(0)), Err(Error::TooLarge { .. })));
+    }
     let urn = Urn::new(gpu, &[2, 3], 4).unwrap();
     assert!(matches!(
         tabulate(gpu, &urn, &gpu.zeros([1, 3]).unwrap()),
