@@ -103,7 +103,8 @@ fn bad_settings_are_one_line_that_names_the_key() {
 fn a_stored_configuration_comes_back_whole_and_must_stay_the_same() {
     let folder = tempfile::tempdir().expect("folder");
     let out = folder.path().join("run");
-    let words = format!("--data a.csv --label-column kind --k 5 --temperature 0.1 --epochs 100 --out {}", out.display());
+    let words =
+        format!("--data a.csv --label-column kind --k 5 --temperature 0.1 --epochs 100 --out {}", out.display());
     let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
     assert_eq!(config.check_data(5, Some(5)).map_err(|e| e.to_string()), Ok(()));
     assert_eq!(config.check_data(4, None).expect_err("k").to_string(), "error: --k: 5 clusters for 4 rows");

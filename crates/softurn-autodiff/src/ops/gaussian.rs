@@ -1,7 +1,7 @@
 //! A draw from a Gaussian and its divergence from the standard normal. Saves mean, log-variance and the key; the noise is
 //! made again.
 
-use softurn_kernels::ops::gaussian::{self, Noise};
+use softurn_kernels::ops::{Noise, gaussian};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use crate::{Result, Rule, Var};

@@ -10,6 +10,7 @@ pub mod fisher_hypergeometric;
 pub mod gather;
 pub mod gaussian;
 pub mod gaussian_mixture;
+pub mod gumbel_softmax;
 pub mod log_sum_exp;
 pub mod matmul;
 pub mod one_hot;
@@ -21,7 +22,7 @@ pub mod unary;
 
 use crate::Gpu;
 use crate::gpu::pipeline::groups_for;
-use crate::{DataType, Error, Plan, Result, Shape, Tensor};
+use crate::{DataType, Error, Key, Plan, Result, Shape, Tensor};
 
 /// A row of the op table.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,12 @@ pub struct Op {
 
 /// Every operation, walked by tests and `cargo xtask tidy`.
 pub const OPS: &[Op] = &[
+    Op {
+        name: "gumbel_softmax",
+        summary: "categorical draws, exact and relaxed",
+        differentiable: true,
+        params: gumbel_softmax::PARAMS,
+    },
     Op {
         name: "adam",
         summary: "AdamW over flat buffers in one dispatch",
@@ -180,6 +187,47 @@ impl RowPlan {
     /// Workgroups for this many rows.
     pub(crate) fn groups(self, rows: usize) -> [u32; 3] {
         groups_for(rows, self.rows)
+    }
+}
+
+/// Where the noise of a draw comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Noise<'a> {
+    /// Made from a key.
+    Key(Key),
+    /// Given, in the shape of what it is added to: for tests.
+    Given(&'a Tensor),
+}
+
+impl Noise<'_> {
+    /// The two words of the key; zeros where the noise is given.
+    pub(crate) fn words(self) -> [u32; 2] {
+        match self {
+            Self::Key(key) => key.words(),
+            Self::Given(_) => [0, 0],
+        }
+    }
+
+    pub(crate) fn given(self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
+    /// The tensor to bind: the noise, or any other where nothing reads it.
+    pub(crate) fn tensor<'b>(self, other: &'b Tensor) -> &'b Tensor
+    where
+        Self: 'b,
+    {
+        match self {
+            Self::Key(_) => other,
+            Self::Given(noise) => noise,
+        }
+    }
+
+    /// Given noise must hold floats in the shape of `like`.
+    pub(crate) fn check(self, op: &'static str, like: &Tensor) -> Result<()> {
+        let Self::Given(noise) = self else { return Ok(()) };
+        floats(op, &[("noise", noise)])?;
+        same_shape(op, "noise", noise, like)
     }
 }
 

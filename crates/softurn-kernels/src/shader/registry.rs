@@ -18,6 +18,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("log_sum_exp"),
     shader!("softmax"),
     shader!("gaussian"),
+    shader!("gumbel_softmax"),
     shader!("gather"),
     shader!("one_hot"),
     shader!("adam"),

@@ -7,9 +7,9 @@ pub mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::{RowPlan, floats, same_shape};
+use super::{Noise, RowPlan, floats, same_shape};
 use crate::gpu::pipeline::{Call, groups_for};
-use crate::{DataType, Error, Gpu, Key, Result, Tensor};
+use crate::{DataType, Error, Gpu, Result, Tensor};
 
 const OP: &str = "gaussian";
 
@@ -29,47 +29,15 @@ pub(super) const PARAMS: &[(&str, usize)] = &[
     ("key_high", std::mem::offset_of!(Params, key_high)),
 ];
 
-/// Where `ε` comes from.
-#[derive(Debug, Clone, Copy)]
-pub enum Noise<'a> {
-    /// Made from a key.
-    Key(Key),
-    /// Given, in the shape of the mean: for tests.
-    Given(&'a Tensor),
-}
-
-impl Noise<'_> {
-    fn params(self, rows: usize, cols: usize) -> Params {
-        let [key_low, key_high] = match self {
-            Self::Key(key) => key.words(),
-            Self::Given(_) => [0, 0],
-        };
-        Params { rows: rows as u32, cols: cols as u32, key_low, key_high }
-    }
-
-    fn given(self) -> bool {
-        matches!(self, Self::Given(_))
-    }
-
-    /// The tensor to bind: the noise, or any other where nothing reads it.
-    fn tensor<'b>(self, other: &'b Tensor) -> &'b Tensor
-    where
-        Self: 'b,
-    {
-        match self {
-            Self::Key(_) => other,
-            Self::Given(noise) => noise,
-        }
-    }
+fn params(noise: Noise<'_>, rows: usize, cols: usize) -> Params {
+    let [key_low, key_high] = noise.words();
+    Params { rows: rows as u32, cols: cols as u32, key_low, key_high }
 }
 
 fn check(mean: &Tensor, log_variance: &Tensor, noise: Noise<'_>) -> Result<[usize; 2]> {
     floats(OP, &[("mean", mean), ("log_variance", log_variance)])?;
     same_shape(OP, "log_variance", log_variance, mean)?;
-    if let Noise::Given(noise) = noise {
-        floats(OP, &[("noise", noise)])?;
-        same_shape(OP, "noise", noise, mean)?;
-    }
+    noise.check(OP, mean)?;
     if mean.shape().dims().len() != 2 {
         return Err(Error::shape(OP, "mean", mean.shape(), "a matrix [rows, dims]"));
     }
@@ -96,7 +64,7 @@ pub fn forward(gpu: &Gpu, mean: &Tensor, log_variance: &Tensor, noise: Noise<'_>
         constants: &[lanes, per_group, ("NOISE", f64::from(noise.given()))],
         inputs: &[mean, log_variance, noise.tensor(mean)],
         outputs: &[&z, &divergence],
-        params: bytemuck::bytes_of(&noise.params(rows, cols)),
+        params: bytemuck::bytes_of(&params(noise, rows, cols)),
         groups: plan.groups(rows),
     })?;
     Ok((z, divergence))
@@ -138,7 +106,7 @@ pub fn backward(
             constants: &[("NOISE", f64::from(noise.given()))],
             inputs: &[mean, log_variance, noise.tensor(mean), &dz, &ddivergence],
             outputs: &[&dmean, &dlog_variance],
-            params: bytemuck::bytes_of(&noise.params(rows, cols)),
+            params: bytemuck::bytes_of(&params(noise, rows, cols)),
             groups: groups_for(mean.len(), 64),
         })?;
     }

@@ -2,7 +2,8 @@
 
 use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, assert_gradient, compare, ks_p, same_bits};
 
-use super::{Noise, backward, cpu, forward};
+use super::{backward, cpu, forward};
+use crate::ops::Noise;
 use crate::testing::{gpus, label, wide};
 use crate::{Error, Gpu, Key};
 
