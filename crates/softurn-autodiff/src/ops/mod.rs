@@ -8,6 +8,7 @@ mod fisher_hypergeometric;
 mod gather;
 mod gaussian;
 mod gaussian_mixture;
+mod gumbel_softmax;
 mod log_sum_exp;
 mod matmul;
 mod reduce;
