@@ -13,7 +13,7 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gather, gaussian,
-    gaussian_mixture, log_sum_exp, matmul, one_hot, random, reduce, softmax, squared_error,
+    gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, random, reduce, softmax, squared_error,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -34,6 +34,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("gather", gather::tests::check, gather::tests::MUTANTS),
     ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),
     ("gaussian_mixture", gaussian_mixture::tests::check, gaussian_mixture::tests::MUTANTS),
+    ("gumbel_softmax", gumbel_softmax::tests::check, gumbel_softmax::tests::MUTANTS),
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),
     ("matmul", matmul::tests::check, matmul::tests::MUTANTS),
     ("one_hot", one_hot::tests::check, one_hot::tests::MUTANTS),

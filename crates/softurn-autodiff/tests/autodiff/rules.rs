@@ -210,15 +210,15 @@ fn wide(x: &[f32]) -> Vec<f64> {
 
 #[test]
 fn gumbel_softmax() -> Result {
-    let key = softurn_kernels::Key::new(11);
+    let key = Key::new(11);
     check_gradients(gpu(), &[values([3, 5], 1)], |_, x| x[0].gumbel_softmax(key, 0.7), TOLERANCE)
 }
 
 #[test]
 fn straight_through_draws_have_the_relaxed_gradient() -> Result {
-    let (key, x, weights) = (softurn_kernels::Key::new(11), values([3, 5], 1), values([3, 5], 2));
+    let (key, x, weights) = (Key::new(11), values([3, 5], 1), values([3, 5], 2));
     let run = |hard: bool| -> Result<[Vec<f32>; 2]> {
-        let tape = softurn_autodiff::Tape::new(gpu());
+        let tape = Tape::new(gpu());
         let x = tape.leaf(&x)?;
         let y = if hard { x.gumbel_softmax_straight_through(key, 0.7)? } else { x.gumbel_softmax(key, 0.7)? };
         let gradients = tape.backward(&(&y * &weights)?.sum()?)?;
@@ -230,7 +230,7 @@ fn straight_through_draws_have_the_relaxed_gradient() -> Result {
         let top = relaxed.iter().copied().fold(0.0, f32::max);
         assert_eq!(hard, relaxed.iter().map(|&y| f32::from(y == top)).collect::<Vec<_>>());
     }
-    let tape = softurn_autodiff::Tape::new(gpu());
+    let tape = Tape::new(gpu());
     assert!(tape.leaf(&x)?.gumbel_softmax_straight_through(key, 0.0).is_err());
     Ok(())
 }
