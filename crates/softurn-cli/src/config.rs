@@ -52,11 +52,11 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub label_column: Option<String>,
     /// Take the first N rows only
-    #[arg(long, value_name = "N", help_heading = "Input")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Input")]
     pub rows: Option<usize>,
 
     /// Number of clusters
-    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub k: Option<usize>,
     /// Clustering method [default: variational]
     #[arg(long, value_name = "NAME", value_parser = method_parser(), help_heading = "Model")]
@@ -65,20 +65,20 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them [default: 256,128]
-    #[arg(long, value_name = "N,N,...", value_delimiter = ',', help_heading = "Model")]
+    #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
     /// Width of the latent space [default: 16]
-    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
     /// Epochs of the main training [default: enough for 280 steps, at least 8]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
     /// Rows of a minibatch [default: 256]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
     /// Adam's largest step size; pretraining takes six times as much [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
@@ -93,6 +93,12 @@ pub struct Settings {
     /// Adapter by index or by part of its name, see `softurn devices` [default: the fastest kind]
     #[arg(long, value_name = "NAME|INDEX", help_heading = "Training")]
     pub adapter: Option<String>,
+}
+
+/// TOML integers are signed.
+fn count(text: &str) -> std::result::Result<usize, String> {
+    let value: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if i64::try_from(value).is_ok() { Ok(value) } else { Err("number too large".into()) }
 }
 
 fn method_parser() -> PossibleValuesParser {

@@ -28,7 +28,7 @@ fn execute() -> Result<String> {
     };
     match cli.command {
         Command::Cluster(args) => {
-            let stop = interrupt::install()?;
+            let stop = interrupt::install(args.quiet)?;
             Ok(run::cluster(&args, stop)?.render(args.json))
         }
         Command::Devices(args) => Ok(devices::render(&devices::list()?, args.json)),

@@ -102,6 +102,7 @@ fn failure(error: softurn::Error) -> Failure {
         softurn::Error::Interrupted { .. } => {
             Failure::Interrupted(format!("{error}; continue with --resume and the same --out"))
         }
+        softurn::Error::Checkpoint { .. } => Failure::bad_input("--resume", error),
         other => Failure::Failed(other.into()),
     }
 }

@@ -33,9 +33,17 @@ pub enum Error {
         /// The mean loss of the epoch.
         loss: f64,
     },
-    /// A checkpoint that cannot be written or continued.
+    /// A checkpoint that cannot be continued.
     #[error("checkpoint {}: {message}", path.display())]
     Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A checkpoint that cannot be written.
+    #[error("writing checkpoint {}: {message}", path.display())]
+    CheckpointWrite {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -30,7 +30,7 @@ pub struct Progress {
 
 /// Writes the checkpoint.
 pub(super) fn save(path: &Path, fingerprint: &str, parameters: &Parameters, progress: &Progress) -> Result<()> {
-    let fail = |message: String| Error::Checkpoint { path: path.to_owned(), message };
+    let fail = |message: String| Error::CheckpointWrite { path: path.to_owned(), message };
     let state = parameters.state()?;
     let mut views = Vec::new();
     for ParameterState { name, shape, values: value, first_moment: first, second_moment: second } in &state {
@@ -96,7 +96,7 @@ pub(super) fn load(path: &Path, fingerprint: &str, parameters: &mut Parameters) 
             second_moment: second,
         });
     }
-    parameters.load_state(&state)?;
+    parameters.load_state(&state).map_err(|error| fail(error.to_string()))?;
     Ok(Progress {
         phase: number("softurn.phase")? as usize,
         epoch: number("softurn.epoch")? as usize,

@@ -2,7 +2,7 @@
 
 use softurn_kernels::Gpu;
 
-use super::Variational;
+use super::{BLOCK, Variational};
 use crate::data::Dataset;
 use crate::distributions::Temperature;
 use crate::{Error, Result};
@@ -123,7 +123,7 @@ impl Params {
         if self.batch < 2 {
             return Err(Error::argument("batch", "must be at least 2"));
         }
-        if self.batch as u64 * self.k as u64 >= 1 << 24 {
+        if self.batch as u128 * self.k as u128 >= 1 << 24 {
             return Err(Error::argument("batch", "times k must be below 2^24"));
         }
         if self.hidden.is_empty() || self.hidden.contains(&0) {
@@ -142,7 +142,17 @@ impl Params {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
         if self.neighbours >= data.rows() {
-            return Err(Error::argument("neighbours", format!("{} of {} rows", self.neighbours, data.rows())));
+            let message =
+                format!("{} rows, more than the {} neighbours of each are needed", data.rows(), self.neighbours);
+            return Err(Error::argument("data", message));
+        }
+        // The schedule counts steps in 32 bits.
+        let steps = (data.rows() / self.batch).max(1) as u128;
+        let [pretrain, epochs] = self.resolved_epochs(data.rows());
+        for (name, epochs) in [("pretrain_epochs", pretrain), ("epochs", epochs)] {
+            if epochs as u128 * steps > u128::from(u32::MAX) {
+                return Err(Error::argument(name, format!("{epochs} of {steps} steps are more than {}", u32::MAX)));
+            }
         }
         // Checked before anything of that size is made, on the host or on the device.
         let limit = gpu.capabilities().max_binding_bytes;
@@ -155,19 +165,23 @@ impl Params {
         };
         let pairs = 2 * self.batch.min(data.rows()) as u128;
         fits("batch", "the table of all pairs of a batch", pairs * pairs)?;
+        // Outside of training, rows go through in blocks.
+        let rows = pairs.max(BLOCK.min(data.rows()) as u128);
         let mut widths = vec![data.cols()];
         widths.extend(&self.hidden);
         for pair in widths.windows(2) {
             let what = format!("a layer of {} by {} weights", pair[0], pair[1]);
             fits("hidden", &what, pair[0] as u128 * pair[1] as u128)?;
-            fits("hidden", "what a layer makes of a batch", pairs * pair[1] as u128)?;
+            fits("hidden", "what a layer makes of its rows", rows * pair[1] as u128)?;
         }
         fits("latent", "the layer of latent means", widths[widths.len() - 1] as u128 * self.latent as u128)?;
+        fits("latent", "the latent means of all rows", pairs.max(data.rows() as u128) * self.latent as u128)?;
         fits("k", "the mixture", self.k as u128 * self.latent as u128)?;
+        fits("k", "the groups' probabilities", rows * self.k as u128)?;
         let draws = self.batch.min(data.rows()) as u128 + 1;
         if self.prior == Prior::Hypergeometric {
             fits("k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
         }
-        fits("data", "a batch of rows", pairs * data.cols() as u128)
+        fits("data", "a batch of rows", rows * data.cols() as u128)
     }
 }
