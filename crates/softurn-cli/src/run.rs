@@ -280,7 +280,11 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let samples_per_second = outcome.samples / outcome.seconds.max(1e-9);
     let report = ReportData {
         title: format!("{} in {} groups", data.name(), config.k),
-        method: config.method.clone(),
+        method: if config.method == "variational" {
+            format!("variational, {} prior", config.prior)
+        } else {
+            config.method.clone()
+        },
         adapter: gpu.capabilities().to_string(),
         seed: config.seed,
         command: std::env::args().collect::<Vec<_>>().join(" "),
