@@ -1,1 +1,79 @@
-//! Criterion benches of softurn.
+//! Criterion benches of softurn: what they share.
+//!
+//! A bench records its operation without reading it back and then waits for the device once, by one element of the last
+//! result. `cargo bench -p softurn-benches --bench NAME`; under `cargo test --benches` each runs once.
+
+use std::sync::OnceLock;
+
+use criterion::Criterion;
+use softurn_kernels::{Gpu, GpuConfig, Key, Result, Tensor, ops};
+
+/// How often an operation is recorded before the device is waited for: a wait costs more than a small kernel.
+const REPEATS: usize = 8;
+
+/// The device of this process.
+///
+/// # Panics
+/// When there is none: no adapter is never a skip.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::new(GpuConfig::default()).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// A standard normal matrix, other for each seed.
+///
+/// # Panics
+/// When the device has no room for it.
+pub fn normal(shape: [usize; 2], seed: u64) -> Tensor {
+    ops::random::normal(gpu(), shape, Key::new(seed)).unwrap()
+}
+
+/// A standard normal vector.
+///
+/// # Panics
+/// As [`normal`].
+pub fn vector(length: usize, seed: u64) -> Tensor {
+    normal([1, length], seed).reshape([length]).unwrap()
+}
+
+/// Labels `0, 1, ... classes - 1, 0, ...`.
+///
+/// # Panics
+/// As [`normal`].
+pub fn labels(count: usize, classes: usize) -> Tensor {
+    let labels: Vec<u32> = (0..count).map(|i| (i % classes) as u32).collect();
+    gpu().tensor(&labels, [count]).unwrap()
+}
+
+/// Times 8 of `record` and one wait under `name`.
+///
+/// # Panics
+/// When the operation fails.
+pub fn time(criterion: &mut Criterion, name: &str, record: impl FnMut() -> Result<Tensor>) {
+    time_of(criterion, name, REPEATS, record);
+}
+
+/// As [`time`], `repeats` of `record`.
+///
+/// # Panics
+/// When the operation fails.
+pub fn time_of(criterion: &mut Criterion, name: &str, repeats: usize, mut record: impl FnMut() -> Result<Tensor>) {
+    // Pipelines are compiled and inputs made before the clock starts.
+    wait(&record().unwrap());
+    criterion.bench_function(&format!("{name} x {repeats}"), |bencher| {
+        bencher.iter(|| {
+            let results: Vec<Tensor> = (0..repeats).map(|_| record().unwrap()).collect();
+            wait(&results[repeats - 1]);
+        });
+    });
+}
+
+/// Submits what is recorded and waits for it.
+fn wait(last: &Tensor) {
+    gpu().flush();
+    let one = last.view(0, [1]).unwrap();
+    match last.data_type() {
+        softurn_kernels::DataType::U32 => drop(one.read_u32().unwrap()),
+        softurn_kernels::DataType::F32 => drop(one.read().unwrap()),
+    }
+}
