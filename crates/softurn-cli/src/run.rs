@@ -69,16 +69,20 @@ pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
     let gpu = Gpu::new(GpuConfig { adapter: config.adapter.clone(), ..GpuConfig::default() })
         .map_err(|error| Failure::bad_input("--adapter", error))?;
     let mut progress = Progress::new(args.quiet);
-    progress.note(&format!("{} rows of {} on {}", data.rows(), data.name(), gpu.capabilities()));
     let (dir, outcome) = match config.method.as_str() {
         "variational" => fit_variational(&mut config, &data, &gpu, args, stop, &mut progress)?,
         method => {
+            progress.note(&headline(&data, &gpu));
             let outcome = fit_baseline(method, &config, &data, &gpu)?;
             (RunDir::create(&args.out, &config)?, outcome)
         }
     };
     progress.end();
     finish(&config, &data, &gpu, &dir, outcome)
+}
+
+fn headline(data: &Dataset, gpu: &Gpu) -> String {
+    format!("{} rows of {} on {}", data.rows(), data.name(), gpu.capabilities())
 }
 
 fn load(config: &Config) -> Result<Dataset> {
@@ -135,6 +139,9 @@ fn fit_variational(
     let method = params.check().map_err(failure)?;
     let [pretrain, epochs] = method.epochs(data.rows());
     (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
+    // Nothing is said before the input is known to be good: then an error is the only line.
+    method.check_data(gpu, data).map_err(failure)?;
+    progress.note(&headline(data, gpu));
     progress.note("building the model and finding each row's neighbours");
     let training = method.start(gpu, data, Key::new(config.seed)).map_err(failure)?;
 

@@ -65,6 +65,14 @@ impl Variational {
         self.start(gpu, data, key)?.run(session)
     }
 
+    /// Checks the settings against data and adapter, at no cost; [`Variational::start`] does it too.
+    ///
+    /// # Errors
+    /// The first setting that asks for more than there is.
+    pub fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
+        self.params.check_data(gpu, data)
+    }
+
     /// Builds the model and checks it against data and adapter, so that bad input shows before anything is written.
     ///
     /// # Errors
