@@ -55,6 +55,7 @@ pub fn sample(x: &[f64], noise: &[f64], cols: usize) -> Vec<usize> {
 /// `y (dy - Σ y dy) / T`, zero for rows of zeros.
 pub fn backward(x: &[f64], noise: &[f64], cols: usize, temperature: f64, dy: &[f64]) -> Vec<f64> {
     let y = forward(x, noise, cols, temperature);
-    let dot = |from: usize| (from..from + cols).map(|i| y[i] * dy[i]).sum::<f64>();
-    (0..y.len()).map(|i| y[i] * (dy[i] - dot(i / cols * cols)) / temperature).collect()
+    let dot = |(y, dy): (&[f64], &[f64])| y.iter().zip(dy).map(|(y, dy)| y * dy).sum::<f64>();
+    let dots: Vec<f64> = y.chunks(cols).zip(dy.chunks(cols)).map(dot).collect();
+    (0..y.len()).map(|i| y[i] * (dy[i] - dots[i / cols]) / temperature).collect()
 }

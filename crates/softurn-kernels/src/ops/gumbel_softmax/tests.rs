@@ -37,7 +37,7 @@ const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mut
 
 /// Everything that must hold on one device.
 pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
-    for (rows, cols) in [(3, 1), (65, 2), (1, 63), (300, 7), (67, 257), (2, 1000)] {
+    for (rows, cols) in [(3, 1), (65, 2), (1, 63), (300, 7), (67, 257), (2, 2047), (1, 5000)] {
         let mut inputs = Inputs::new(cols as u64);
         let n = rows * cols;
         let (x, dy, given) = (inputs.uniform(-20.0, 20.0, n), inputs.normal(n), inputs.normal(n));
