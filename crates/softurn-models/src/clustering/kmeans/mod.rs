@@ -9,7 +9,7 @@ mod params;
 pub(crate) mod rows;
 mod seeding;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::matmul::{self, Options};
