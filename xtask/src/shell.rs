@@ -39,6 +39,10 @@ impl Repository {
         if let Some(adapter) = &self.adapter {
             command.env("SOFTURN_ADAPTER", adapter);
         }
+        // Mesa's device-select layer complains about a missing XDG_RUNTIME_DIR, twice per process; there is nothing to select.
+        if std::env::var_os("NODEVICE_SELECT").is_none() {
+            command.env("NODEVICE_SELECT", "1");
+        }
         if std::env::var_os("MESA_SHADER_CACHE_DIR").is_none() {
             command.env("MESA_SHADER_CACHE_DIR", self.target.join("mesa-shader-cache"));
         }
