@@ -16,6 +16,7 @@ pub mod matmul;
 pub mod one_hot;
 pub mod random;
 pub mod reduce;
+mod row_loss;
 pub mod softmax;
 pub mod squared_error;
 pub mod unary;
@@ -106,18 +107,18 @@ pub const OPS: &[Op] = &[
         differentiable: false,
         params: augment::PARAMS,
     },
-    Op { name: "squared_error", summary: "squared error", differentiable: true, params: squared_error::PARAMS },
+    Op { name: "squared_error", summary: "squared error", differentiable: true, params: row_loss::PARAMS },
     Op {
         name: "cross_entropy",
         summary: "cross-entropy with soft targets",
         differentiable: true,
-        params: cross_entropy::PARAMS,
+        params: row_loss::PARAMS,
     },
     Op {
         name: "bernoulli_loss",
         summary: "Bernoulli negative log-likelihood",
         differentiable: true,
-        params: bernoulli_loss::PARAMS,
+        params: row_loss::PARAMS,
     },
     Op {
         name: "fisher_hypergeometric",
