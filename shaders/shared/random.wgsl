@@ -33,7 +33,7 @@ fn exponential_from(bits: u32) -> f32 {
   return -f_log1p(-((f32(~bits) + 0.5) * scale));
 }
 
-// Gumbel(0, 1) = -log(Exp(1)), from -3.14 to 22.9.
+// Gumbel(0, 1) = -log(Exp(1)), from -3.13 to 22.9.
 fn gumbel_from(bits: u32) -> f32 { return -f_log(exponential_from(bits)); }
 
 // N(0, 1) by Box and Muller; the angle is a quarter turn by its top bits and a polynomial within it.

@@ -2,7 +2,7 @@
 //! easy as 1, 2, 3" (2011).
 //!
 //! The bits depend on the key and the element's index alone. Uniforms are multiples of 2⁻²⁴ in `[0, 1)`; Gumbel noise
-//! reaches from -3.14 to 22.9, so that events of probability 10⁻⁹ still happen; normals are made by Box and Muller.
+//! reaches from -3.13 to 22.9, so that events of probability 10⁻⁹ still happen; normals are made by Box and Muller.
 
 pub mod cpu;
 #[cfg(test)]
