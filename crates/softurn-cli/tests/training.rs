@@ -102,7 +102,7 @@ fn stopped_at_any_moment_and_resumed_a_run_ends_with_the_same_bits() {
 
     let folder = tempfile::tempdir().expect("folder");
     let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
-    let words = format!("{SMALL} --quiet --pretrain-epochs 150 --epochs 60");
+    let words = format!("{SMALL} --quiet --pretrain-epochs 150 --epochs 240");
     succeed(&words, &whole);
 
     let count = |text: &str, phase: &str| text.matches(&format!("\"phase\":\"{phase}\"")).count();
