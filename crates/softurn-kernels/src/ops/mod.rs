@@ -17,6 +17,8 @@ pub mod one_hot;
 pub mod random;
 pub mod reduce;
 mod row_loss;
+#[cfg(test)]
+mod row_loss_tests;
 pub mod softmax;
 pub mod squared_error;
 pub mod unary;
