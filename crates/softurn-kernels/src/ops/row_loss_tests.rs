@@ -7,6 +7,9 @@ use crate::{Error, Gpu, Result as KernelResult, Tensor};
 
 const SHAPES: &[[usize; 2]] = &[[0, 3], [3, 0], [1, 1], [2, 3], [7, 63], [65, 64], [3, 257], [130, 5], [2, 1000]];
 
+/// Columns, predictions, targets and gradients of the rows to gradients of the predictions.
+type TwinBackward = fn(usize, &[f64], &[f64], &[f64]) -> Vec<f64>;
+
 /// A loss under test: its kernels, its twins, and inputs that suit it (predictions, targets, gradients of the rows).
 pub(super) struct Suite {
     pub(super) argument: &'static str,
@@ -15,7 +18,7 @@ pub(super) struct Suite {
     pub(super) forward: fn(&Gpu, &Tensor, &Tensor) -> KernelResult<Tensor>,
     pub(super) backward: fn(&Gpu, &Tensor, &Tensor, &Tensor) -> KernelResult<Tensor>,
     pub(super) twin: fn(usize, &[f64], &[f64], usize) -> Vec<f64>,
-    pub(super) twin_backward: fn(usize, &[f64], &[f64], &[f64]) -> Vec<f64>,
+    pub(super) twin_backward: TwinBackward,
 }
 
 impl Suite {
