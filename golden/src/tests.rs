@@ -1,0 +1,128 @@
+//! Tests of the comparison itself: what must fail does, and says where.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use softurn_kernels::{Gpu, GpuConfig};
+
+use crate::case::File;
+use crate::line::{Line, Precision};
+use crate::{SCHEMAS, WITHOUT_OPERATION, report};
+use softurn_tests::Tolerance;
+
+const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
+
+fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::new(GpuConfig::default()).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Whether a folder agrees, and what is printed of it.
+fn check(dir: &Path) -> (bool, String) {
+    let report = report::check(gpu(), &report::files(dir).unwrap());
+    (report.agrees(), report.to_string())
+}
+
+/// A folder of one file.
+fn check_text(text: &str) -> (bool, String) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("copy.json"), text).unwrap();
+    check(dir.path())
+}
+
+/// A golden file with the first occurrence of a text replaced.
+fn edited(name: &str, from: &str, to: &str) -> String {
+    let text = std::fs::read_to_string(format!("{DIR}/{name}.json")).unwrap();
+    assert!(text.contains(from), "{from} is not in {name}");
+    text.replacen(from, to, 1)
+}
+
+#[track_caller]
+fn fails(text: &str, words: &[&str]) {
+    let (agrees, printed) = check_text(text);
+    assert!(!agrees, "{printed}");
+    for word in words {
+        assert!(printed.contains(word), "{word:?} is not in\n{printed}");
+    }
+}
+
+#[test]
+fn the_golden_files_agree() {
+    let (agrees, printed) = check(Path::new(DIR));
+    assert!(agrees, "{printed}");
+    assert!(printed.contains(" 0 failed, 2 no operation yet; files: 3, 0 in error, 0 no"), "{printed}");
+}
+
+#[test]
+fn a_wrong_value_fails_and_names_its_case() {
+    for (name, from, to, quantity, case) in [
+        ("log_softmax", "1.3132616875182228,", "1.31327,", "lse", "l7"),
+        ("log_softmax", "[\"-inf\",-1.3132", "[\"inf\",-1.3132", "log_softmax", "l7"),
+        ("gumbel_transform", "\"g\":15.94", "\"g\":15.93", "g", "u11"),
+        ("gumbel_softmax", "0.0007546725648981015", "0.0007556725648981015", "jac", "g0_3"),
+        ("gumbel_softmax", "0.9995000608377603", "0.9994000608377603", "y", "g0_3"),
+    ] {
+        fails(&edited(name, from, to), &[&format!("copy, {quantity} in f64"), &format!("of case {case}:"), "FAIL"]);
+    }
+    // Small enough for f32, too large for f64.
+    let (agrees, printed) = check_text(&edited("gumbel_transform", "\"e\":1.386294361", "\"e\":1.386294371"));
+    assert!(!agrees && printed.contains("e in f64") && !printed.contains("e in f32"), "{printed}");
+}
+
+#[test]
+fn a_bad_file_is_an_error_that_says_where() {
+    let one = |case: &str| format!("{{\"schema\":\"log_softmax/1\",\"cases\":[{case}]}}");
+    for (text, words) in [
+        ("{\"schema\": ".to_owned(), ["copy.json", "is no JSON"]),
+        ("[1]".to_owned(), ["copy.json", "object"]),
+        ("{\"cases\":[{\"id\":\"a\"}]}".to_owned(), ["copy.json", "`schema`"]),
+        ("{\"schema\":\"log_softmax/1\"}".to_owned(), ["copy.json", "`cases`"]),
+        (one(""), ["copy.json", "no cases"]),
+        (one("{\"x\":[0.0]}"), ["case number 0", "`id`"]),
+        (one("{\"id\":\"a\"}"), ["case a", "`x` is missing"]),
+        (one("{\"id\":\"a\",\"x\":[]}"), ["case a", "`x` is empty"]),
+        (one("{\"id\":\"a\",\"x\":[0.1]}"), ["case a", "no f32"]),
+        (one("{\"id\":\"a\",\"x\":[\"nan\"]}"), ["case a", "`x`: \"nan\" is no number"]),
+        (one("{\"id\":\"a\",\"x\":[0.0],\"softmax\":[1.0,0.0]}"), ["case a", "`softmax` holds 2 numbers, not 1"]),
+        (edited("log_softmax", "log_softmax/1", "log_softmax/2"), ["copy.json", "unknown schema `log_softmax/2`"]),
+        (edited("gumbel_softmax", "\"tau\":0.5", "\"tau\":0.0"), ["copy.json: case g0_3", "temperature"]),
+        (edited("gumbel_softmax", "\"gumbel\":[4.757874011993408,", "\"gumbel\":["), ["case g0_0", "`gumbel`"]),
+    ] {
+        fails(&text, &[words[0], words[1], "files: 1, 1 in error"]);
+    }
+}
+
+#[test]
+fn an_empty_or_missing_folder_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(report::files(dir.path()).unwrap_err().to_string().contains("no *.json"));
+    assert!(report::files(&dir.path().join("missing")).is_err());
+}
+
+#[test]
+fn a_schema_without_operation_is_told_and_does_not_fail() {
+    for schema in WITHOUT_OPERATION {
+        assert!(SCHEMAS.iter().all(|(name, _)| name != schema));
+        let (agrees, printed) = check_text(&format!("{{\"schema\":\"{schema}\",\"cases\":[{{\"id\":\"a\"}}]}}"));
+        assert!(agrees && printed.contains("files: 1, 0 in error, 1 no operation yet"), "{printed}");
+    }
+}
+
+#[test]
+fn nan_fails_and_equal_infinities_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file.json");
+    std::fs::write(&path, "{\"schema\":\"s\",\"cases\":[{\"id\":\"a\",\"v\":[1.0,\"inf\",1e39]}]}").unwrap();
+    let case = &File::read(&path).unwrap().cases[0];
+    let failed = |precision, got: [f64; 3]| {
+        let mut line = Line::new("v", precision);
+        line.compare(case, "v", &got, |_| Tolerance::new(0.0, 1e-3, "a test")).unwrap();
+        line.failed
+    };
+    let infinity = f64::INFINITY;
+    assert_eq!(failed(Precision::F64, [1.0, infinity, 1e39]), 0);
+    assert_eq!(failed(Precision::F64, [f64::NAN, f64::NAN, infinity]), 3);
+    // Beyond f32 its infinity is the right answer.
+    assert_eq!(failed(Precision::F32, [1.0, infinity, infinity]), 0);
+    assert_eq!(failed(Precision::F32, [1.0, -infinity, -infinity]), 2);
+}
