@@ -11,6 +11,7 @@ mod table;
 mod tidy;
 mod vulkan;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -56,6 +57,11 @@ enum Task {
         #[arg(long)]
         fresh: bool,
     },
+    /// Compare softurn with reference values: every golden file of a folder, quantity by quantity
+    Golden {
+        /// Folder of `*.json` files; tests/golden if not given
+        dir: Option<PathBuf>,
+    },
     /// Run the criterion benches
     Bench {
         /// Only benches whose name contains this
@@ -87,6 +93,12 @@ fn run(cli: Cli) -> Result<()> {
         Task::Verify { .. } => {
             study::list();
             Ok(())
+        }
+        Task::Golden { dir } => {
+            vulkan::ensure(&repo)?;
+            // Commands start in the root; the caller may stand elsewhere.
+            let dir = std::path::absolute(dir.unwrap_or_else(|| repo.root.join(suite::GOLDEN)))?;
+            repo.run(repo.cargo().args(["run", "--quiet", "--release", "-p", "softurn-golden", "--"]).arg(dir))
         }
         Task::Bench { filter } => {
             vulkan::ensure(&repo)?;

@@ -16,6 +16,10 @@ const CHECKS: [(&str, &[&str]); 3] = [
 ];
 const SHADERS: &[&str] = &["test", "-p", "softurn-kernels", "--lib", "shader::", "--", "--show-output"];
 const TESTS: &[&str] = &["test", "--workspace", "--no-fail-fast"];
+/// Where the repository's own golden files are.
+pub const GOLDEN: &str = "tests/golden";
+/// In the dev profile, which saves a release build.
+const COMPARE: &[&str] = &["run", "--quiet", "-p", "softurn-golden", "--", GOLDEN];
 /// Without `--bench`, criterion runs each bench once; the dev profile saves a second build of everything.
 const BENCHES: &[&str] = &["test", "-p", "softurn-benches", "--benches"];
 
@@ -38,6 +42,11 @@ pub fn run(repo: &Repository) -> Result<()> {
     steps.run("shaders", || shaders(repo));
     let mut count = Count::default();
     steps.run("tests", || tests(repo, &mut count));
+    steps.run("golden", || {
+        let mut command = repo.cargo();
+        announce(command.args(COMPARE));
+        repo.run(&mut command)
+    });
     if steps.failed("tests") {
         steps.skip("benches");
     } else {
