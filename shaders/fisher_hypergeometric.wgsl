@@ -1,345 +1,1441 @@
-// Fisher's noncentral hypergeometric law of several groups, exact: P(x) ~ prod_i C(m_i, x_i) w_i^x_i on sum x = n, by the chain of
-// conditionals P_p(k | s) ~ C(m_p, k) w_p^k c_{p+1}(s - k), where c_p(s) is the coefficient of t^s in prod_{j >= p} (1 + w_j t)^m_j.
+// Fisher's noncentral hypergeometric law of several groups: P(x) ~ prod_i C(m_i, x_i) w_i^x_i on sum x = n, by the chain of conditionals
+// P_p(k | s) ~ C(m_p, k) w_p^k c_{p+1}(s - k) over positions p of an order of the groups. Exact: c_p(s) is the coefficient of t^s in
+// prod_{j >= p} (1 + w_j t)^m_j. Merged (MERGED): the later groups are taken as one group of their mean weight.
 //
-// Only log ratios R_p(s) = log c_p(s + 1) - log c_p(s) are kept. From f' = sum_j m_j w_j / (1 + w_j t) f follows an average of positive terms,
-//   (s + 1) r_p(s) = sum_k P_p(k | s) [ w_p (m_p - k) + (s - k + 1) r_{p+1}(s - k) ],
-// so that nothing cancels. A conditional is walked over the window around its mode where it is above e^-TAIL of it: the terms
-// left out sum to less than e^-TAIL times the window's length.
-//
-// `tabulate`: one invocation per (row of weights, s), level by level from the last group. `forward`, `backward`, `score`, `differentiate_score`:
-// one invocation per row.
+// Everything is tilted: odds w t with sum_i m_i w_i t / (1 + w_i t) = n, so that neighbouring coefficients c(s + 1) / c(s) near the draws are
+// near 1, and only such ratios are kept, on windows whose complement has less than e^-tail of the probability. A conditional is a running
+// product of ratios from its mode: no logarithm, no gamma function, no cancellation.
 #import index
 #import random
 
-struct Params { rows: u32, weight_rows: u32, groups: u32, draws: u32, level: u32, key_low: u32, key_high: u32, temperature: f32 }
+override GROUPS: u32 = 2u;
+override MERGED: bool = false;
+override RELAXED: bool = false; // counts are means of the relaxation, the remaining draws real
+override NOISE: u32 = 1u; // 0: none, 1: from the key, 2: given
+override FUSED: bool = false; // ratios and means come from the recurrence, not from tables
+override SCORED: bool = false; // the log-probability of the draw is asked for, or has a gradient
+override MASKED: bool = false; // the masks of the draw have a gradient
 
-const STREAM: u32 = 5u;
-const TAIL: f32 = 40.0;
-
-@group(0) @binding(0) var<storage, read> log_weights: array<f32>; // [weight_rows, groups]
-@group(0) @binding(1) var<storage, read> sizes: array<u32>; // m [groups], then the sizes of all later groups [groups]
-@group(1) @binding(0) var<uniform> params: Params;
-
-// Where the table of (weight row, level) starts in `ratios`.
-fn table(weights: u32, level: u32) -> u32 { return (weights * params.groups + level) * (params.draws + 1u); }
-
-fn has_nan(weights: u32) -> bool {
-  for (var j = 0u; j < params.groups; j++) { if (is_nan(log_weights[weights * params.groups + j])) { return true; } }
-  return false;
+struct Params {
+  rows: u32, // draws or scores
+  first: u32, // of the law's rows, the first in `tables`
+  count: u32, // of the law's rows, how many are in `tables`
+  law_rows: u32,
+  weight_rows: u32,
+  size_rows: u32,
+  draw_rows: u32,
+  order_rows: u32, // 0: the natural order
+  width: u32, // of a window in `tables`
+  level: u32,
+  means: u32, // whether `tables` holds means
+  key_low: u32,
+  key_high: u32,
+  temperature: f32,
+  tail: f32,
+  noise_width: u32, // of a row of given noise or of masks
+  draws_at: u32, // where the gradient of the draws starts in `gradient`
 }
 
-struct Window { low: u32, high: u32, log_low: f32 } // first and last k, and the log of the first's probability against the mode's
+const STREAM: u32 = 5u;
+const TAIL: f32 = 40.0; // sums leave out terms below e^-TAIL of the largest
+const ORDER_STREAM: u32 = 8u;
 
-@group(0) @binding(2) var<storage, read_write> ratios: array<f32>; // [weight_rows, groups, draws + 1]
-@group(0) @binding(3) var<storage, read_write> means: array<f32>; // [weight_rows, groups (level), groups (j), draws + 1]
+@group(1) @binding(0) var<uniform> params: Params;
 
-// log P_p(k + 1 | s) - log P_p(k | s), with R_{p+1} starting at `next`.
-fn step_while_tabulating(log_weight: f32, m: u32, k: u32, s: u32, next: u32) -> f32 {
-  return log_weight + f_log(f32(m - k) / f32(k + 1u)) - ratios[next + s - k - 1u];
+// The frame of a law's row: ten words per position, then a flag (1: impossible, results are NaN) and the draws.
+const GROUP: u32 = 0u;
+const SIZE: u32 = 1u; // 0 where the weight is
+const REST: u32 = 2u; // the sizes of all later positions
+const LOW: u32 = 3u; // the window of what this and later positions draw
+const HIGH: u32 = 4u;
+const MODE: u32 = 5u;
+const ODDS: u32 = 6u;
+const REST_ODDS: u32 = 7u; // the mean of the later positions
+const MEAN: u32 = 8u; // of what this and later positions draw, were draws independent
+const VARIANCE: u32 = 9u;
+const FIELDS: u32 = 10u;
+
+fn at(field: u32, p: u32, w: u32) -> u32 { return (field * GROUPS + p) * params.law_rows + w; }
+fn flag_at(w: u32) -> u32 { return FIELDS * GROUPS * params.law_rows + w; }
+fn draws_of(w: u32) -> u32 { return (FIELDS * GROUPS + 1u) * params.law_rows + w; }
+
+fn quiet_nan() -> f32 { let bits = 0x7fc00000u; return bitcast<f32>(bits); }
+
+// ---- prepare: one invocation per row of the law.
+
+@group(0) @binding(0) var<storage, read> log_weights: array<f32>; // [weight_rows, groups]
+@group(0) @binding(1) var<storage, read> sizes: array<u32>; // [size_rows, groups]
+@group(0) @binding(2) var<storage, read> draws: array<f32>; // [draw_rows]
+@group(0) @binding(3) var<storage, read> order: array<u32>; // [order_rows, groups]
+@group(0) @binding(4) var<storage, read_write> frame_out: array<u32>;
+
+// A random order of every row: positions sorted by Philox words, the lower group first where they are equal.
+@group(0) @binding(0) var<storage, read_write> order_out: array<u32>; // [law_rows, groups]
+
+@compute @workgroup_size(64)
+fn shuffle(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let w = linear_id(global, groups, 64u);
+  if (w >= params.law_rows) { return; }
+  for (var g = 0u; g < GROUPS; g++) {
+    let word = order_word(w, g);
+    var p = 0u;
+    for (var other = 0u; other < GROUPS; other++) {
+      let rival = order_word(w, other);
+      if (rival < word || (rival == word && other < g)) { p++; }
+    }
+    order_out[w * GROUPS + p] = g;
+  }
+}
+
+fn order_word(w: u32, g: u32) -> u32 {
+  return philox(vec4<u32>(w, g, 0u, ORDER_STREAM), vec2<u32>(params.key_low, params.key_high)).x;
+}
+
+fn group_at(w: u32, p: u32) -> u32 {
+  if (params.order_rows == 0u) { return p; }
+  return order[select(w, 0u, params.order_rows == 1u) * GROUPS + p];
 }
 
 @compute @workgroup_size(64)
-fn tabulate(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = linear_id(global, groups, 64u);
-  let width = params.draws + 1u;
-  if (i >= params.weight_rows * width) { return; }
-  let w = i / width;
-  let s = i % width;
-  let p = params.level;
-  let K = params.groups;
-  let m = sizes[p];
-  let rest = sizes[K + p];
-  let here = table(w, p);
-  let mean_here = ((w * K + p) * K) * width + s;
-  // Past the sizes there is nothing to draw; the first level is only ever asked for all draws.
-  if (s > m + rest || (p == 0u && s != params.draws)) {
-    ratios[here + s] = 0.0;
-    for (var j = 0u; j < K; j++) { means[mean_here + j * width] = 0.0; }
-    return;
-  }
-  let log_weight = log_weights[w * K + p];
-  if (has_nan(w)) {
-    let nan = 0x7fc00000u;
-    ratios[here + s] = bitcast<f32>(nan);
-    for (var j = 0u; j < K; j++) { means[mean_here + j * width] = bitcast<f32>(nan); }
-    return;
-  }
-  for (var j = 0u; j < p; j++) { means[mean_here + j * width] = 0.0; }
-  if (p + 1u == K) {
-    means[mean_here + p * width] = f32(s);
-    ratios[here + s] = 0.0;
-    if (s < m) { ratios[here + s] = log_weight + f_log(f32(m - s) / f32(s + 1u)); }
-    return;
-  }
-  let next = table(w, p + 1u);
-  let window = window_while_tabulating(log_weight, m, rest, s, next);
-  // Sums over k of P, k P, (m - k) P and (s - k + 1) r_{p+1}(s - k) P, the last against the ratio at the first k that has one.
-  var total = 0.0;
-  var own = 0.0;
-  var free = 0.0;
-  var others = 0.0;
-  var reference = 0.0;
-  var started = false;
-  var log_p = window.log_low;
-  for (var k = window.low; k <= window.high; k++) {
-    let e = f_exp(log_p);
-    total += e;
-    own += f32(k) * e;
-    free += f32(m - k) * e;
-    if (s - k < rest) {
-      let r = ratios[next + s - k];
-      let at = log_p + r;
-      if (!started) { reference = at; started = true; }
-      if (at > reference) { others *= f_exp(reference - at); reference = at; }
-      others += f32(s - k + 1u) * f_exp(at - reference);
+fn prepare(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let w = linear_id(global, groups, 64u);
+  if (w >= params.law_rows) { return; }
+  let weights = select(w, 0u, params.weight_rows == 1u) * GROUPS;
+  let sizes_at = select(w, 0u, params.size_rows == 1u) * GROUPS;
+  var n = draws[select(w, 0u, params.draw_rows == 1u)];
+  var total = 0u;
+  var largest = -3.4e38;
+  var smallest = 3.4e38;
+  var bad = false;
+  for (var p = 0u; p < GROUPS; p++) {
+    let g = group_at(w, p);
+    let l = log_weights[weights + g];
+    var m = sizes[sizes_at + g];
+    if (is_nan(l) || (!is_finite(l) && l > 0.0)) { bad = true; }
+    if (!is_finite(l)) { m = 0u; }
+    if (m > 0u) {
+      largest = max(largest, l);
+      smallest = min(smallest, l);
     }
-    if (k < window.high) { log_p += step_while_tabulating(log_weight, m, k, s, next); }
+    total += m;
+    frame_out[at(GROUP, p, w)] = g;
+    frame_out[at(SIZE, p, w)] = m;
   }
-  means[mean_here + p * width] = own / total;
-  var log_sum = minus_infinity();
-  if (free > 0.0) { log_sum = log_weight + f_log(free); }
-  if (started) {
-    let b = reference + f_log(others);
-    let high = max(log_sum, b);
-    log_sum = high + f_log1p(f_exp(min(log_sum, b) - high));
+  if (!(n >= 0.0 && n <= f32(total))) { bad = true; }
+  if (bad) {
+    n = 0.0;
+    total = 0u;
+    for (var p = 0u; p < GROUPS; p++) { frame_out[at(SIZE, p, w)] = 0u; }
   }
-  ratios[here + s] = log_sum - f_log(total) - f_log(f32(s + 1u));
-  // The last group takes the rest, so that the means of a total sum to it and gradients of all weights to zero.
-  var left = f32(s) - own / total;
-  for (var j = p + 1u; j + 1u < K; j++) {
-    let source = ((w * K + p + 1u) * K + j) * width + s;
+  frame_out[flag_at(w)] = u32(bad);
+  frame_out[draws_of(w)] = bitcast<u32>(n);
+
+  // The tilt t = e^u: at the ends of the bracket every group is at most, and at least, as full as all together.
+  let fill = f_log(max(n, 0.5)) - f_log(max(f32(total) - n, 0.5));
+  var lower = fill - largest;
+  var upper = fill - smallest;
+  var u = 0.5 * (lower + upper);
+  // Newton's steps, halved intervals where they leave the bracket; any tilt will do that is near.
+  for (var turn = 0; turn < 64; turn++) {
     var sum = 0.0;
-    log_p = window.log_low;
-    for (var k = window.low; k <= window.high; k++) {
-      sum += f_exp(log_p) * means[source - k];
-      if (k < window.high) { log_p += step_while_tabulating(log_weight, m, k, s, next); }
+    var slope = 0.0;
+    for (var g = 0u; g < GROUPS; g++) {
+      let l = log_weights[weights + g];
+      if (is_finite(l)) {
+        let share = f_sigmoid(l + u);
+        let part = f32(sizes[sizes_at + g]) * share;
+        sum += part;
+        slope += part * (1.0 - share);
+      }
     }
-    means[mean_here + j * width] = sum / total;
-    left -= sum / total;
+    let excess = sum - n;
+    if (abs(excess) <= 1e-2 + 1e-6 * n) { break; }
+    if (excess < 0.0) { lower = u; } else { upper = u; }
+    u -= excess / max(slope, 1e-30);
+    if (!(u > lower && u < upper)) { u = 0.5 * (lower + upper); }
   }
-  means[mean_here + (K - 1u) * width] = left;
+
+  // Odds, mode, and the mean and variance of independent draws.
+  var drawn = 0u;
+  var variance = 0.0;
+  for (var p = 0u; p < GROUPS; p++) {
+    let m = frame_out[at(SIZE, p, w)];
+    var odds = 0.0;
+    var mode = 0u;
+    if (m > 0u) {
+      odds = f_exp(clamp(log_weights[weights + frame_out[at(GROUP, p, w)]] + u, -60.0, 60.0));
+      let share = odds / (1.0 + odds);
+      mode = min(m, u32(f32(m + 1u) * share));
+      variance += f32(m) * share / (1.0 + odds);
+    }
+    drawn += mode;
+    frame_out[at(ODDS, p, w)] = bitcast<u32>(odds);
+    frame_out[at(MODE, p, w)] = mode;
+  }
+  // The mode holds the steps of largest gain odds (m - x) / (x + 1): add the best and take away the worst until it sums to n.
+  let whole = u32(n + 0.5);
+  while (drawn != whole) {
+    var best = 0u;
+    var best_gain = -1.0;
+    for (var p = 0u; p < GROUPS; p++) {
+      let m = frame_out[at(SIZE, p, w)];
+      let x = frame_out[at(MODE, p, w)];
+      let odds = bitcast<f32>(frame_out[at(ODDS, p, w)]);
+      var gain = -1.0;
+      if (drawn < whole && x < m) { gain = odds * f32(m - x) / f32(x + 1u); }
+      if (drawn > whole && x > 0u) { gain = f32(x) / (odds * f32(m - x + 1u)); }
+      // The order of the groups must not matter where two are as good.
+      let earlier = frame_out[at(GROUP, p, w)] < frame_out[at(GROUP, best, w)];
+      if (gain > best_gain || (gain == best_gain && earlier == (drawn < whole))) { best = p; best_gain = gain; }
+    }
+    if (best_gain < 0.0) { break; }
+    if (drawn < whole) { frame_out[at(MODE, best, w)] += 1u; drawn++; } else { frame_out[at(MODE, best, w)] -= 1u; drawn--; }
+  }
+
+  // From the last position: what remains, its mean weight, and the window of what it draws. Tails of a sum of independent Bernoulli
+  // variables of variance v over a range L (which it is, all zeros of its generating function being real): Bernstein's and Hoeffding's bounds.
+  let tail = params.tail;
+  var rest = 0u;
+  var rest_weight = 0.0;
+  var mean = 0.0;
+  var v = 0.0;
+  var low = 0u;
+  var high = 0u;
+  for (var q = GROUPS; q > 0u; q--) {
+    let p = q - 1u;
+    let m = frame_out[at(SIZE, p, w)];
+    let odds = bitcast<f32>(frame_out[at(ODDS, p, w)]);
+    frame_out[at(REST, p, w)] = rest;
+    frame_out[at(REST_ODDS, p, w)] = bitcast<u32>(rest_weight / max(f32(rest), 1.0));
+    rest += m;
+    rest_weight += f32(m) * odds;
+    let share = odds / (1.0 + odds);
+    mean += f32(m) * share;
+    v += f32(m) * share / (1.0 + odds);
+    frame_out[at(MEAN, p, w)] = bitcast<u32>(mean);
+    frame_out[at(VARIANCE, p, w)] = bitcast<u32>(v);
+    let conditional = max(0.0, v * (variance - v) / max(variance, 1e-30));
+    let support_low = u32(max(0.0, floor(n) - f32(total - rest)));
+    let support_high = u32(min(ceil(n), f32(rest)));
+    let hoeffding = sqrt(0.5 * tail * f32(support_high - support_low));
+    let bernstein = tail / 3.0 + sqrt(tail * tail / 9.0 + 2.0 * tail * (1.1 * conditional + 1.0));
+    let reach = min(hoeffding, bernstein) + 4.0;
+    var from_low = max(support_low, u32(max(0.0, floor(mean - reach))));
+    var to_high = min(support_high, u32(ceil(mean + reach)));
+    // Every total in this window can be split into a count here and a total in the next window.
+    from_low = max(from_low, low);
+    if (q < GROUPS) { to_high = min(to_high, high + m); }
+    low = min(from_low, support_high);
+    high = max(to_high, low);
+    if (p == 0u) { low = u32(floor(n)); high = u32(ceil(n)); }
+    frame_out[at(LOW, p, w)] = low;
+    frame_out[at(HIGH, p, w)] = high;
+  }
 }
 
-fn window_while_tabulating(log_weight: f32, m: u32, rest: u32, s: u32, next: u32) -> Window {
-  var low = s - min(s, rest);
-  var high = min(m, s);
-  // The steps fall with k: the mode is the first k whose step is not positive.
-  var a = low;
-  var b = high;
+// ---- What the other entry points read.
+
+@group(0) @binding(0) var<storage, read> frame: array<u32>;
+// Ratios c_q(s + 1) / c_q(s), [q = 1 .. groups - 2, width, count], then means E[x_j | positions q.. draw s], [(q, j >= q), width, count].
+@group(0) @binding(1) var<storage, read> tables: array<f32>;
+
+struct Position {
+  size: f32,
+  rest: f32,
+  low: i32, // the window of what the later positions draw
+  high: i32,
+  odds: f32,
+  rest_odds: f32,
+  closed: bool, // the rest is one group, of size `rest` and odds `rest_odds`
+  table: u32, // where the rest's ratios start in `tables`
+  q: u32, // the first later position
+  w: u32,
+}
+
+fn ratio_table(q: u32, w: u32) -> u32 { return (q - 1u) * params.width * params.count + (w - params.first); }
+
+// Where the means of the group at position j >= q start, for totals of positions q.., q = 1 .. groups - 2; the last position has none.
+fn mean_table(q: u32, j: u32, w: u32) -> u32 {
+  let slot = (q - 1u) * (GROUPS - 1u) - q * (q - 1u) / 2u + (j - q);
+  return ((GROUPS - 2u) + slot) * params.width * params.count + (w - params.first);
+}
+
+fn position(p: u32, w: u32) -> Position {
+  var here: Position;
+  here.size = f32(frame[at(SIZE, p, w)]);
+  here.rest = f32(frame[at(REST, p, w)]);
+  here.odds = bitcast<f32>(frame[at(ODDS, p, w)]);
+  here.rest_odds = bitcast<f32>(frame[at(REST_ODDS, p, w)]);
+  here.closed = MERGED || p + 2u >= GROUPS;
+  here.q = p + 1u;
+  here.w = w;
+  here.low = 0;
+  here.high = i32(here.rest);
+  here.table = 0u;
+  if (!MERGED) {
+    here.low = i32(frame[at(LOW, p + 1u, w)]);
+    here.high = i32(frame[at(HIGH, p + 1u, w)]);
+    if (!here.closed && !FUSED) { here.table = ratio_table(p + 1u, w); }
+  }
+  return here;
+}
+
+// Where totals of the rest stand in a table; beyond the window, at its end.
+fn offset(here: Position, i: i32) -> u32 { return u32(clamp(i, here.low, here.high) - here.low) * params.count; }
+
+// c(i + 1) / c(i) of the rest.
+fn rest_ratio(here: Position, i: i32) -> f32 {
+  if (here.closed) { return here.rest_odds * (here.rest - f32(i)) / f32(i + 1); }
+  return tables[here.table + offset(here, i)];
+}
+
+// P(k + 1 | s) / P(k | s)
+fn step(here: Position, k: f32, s: f32) -> f32 {
+  let free = s - k;
+  if (here.closed) { return here.odds * (here.size - k) * free / ((k + 1.0) * here.rest_odds * (here.rest - free + 1.0)); }
+  return here.odds * (here.size - k) / ((k + 1.0) * tables[here.table + offset(here, i32(free) - 1)]);
+}
+
+struct Range { low: i32, high: i32 }
+
+// The remaining draws s = base + fraction; the fraction is 0 unless RELAXED.
+struct Remaining { base: i32, fraction: f32, value: f32 }
+
+fn remaining(s: f32) -> Remaining {
+  if (!RELAXED) { return Remaining(i32(s), 0.0, s); }
+  return Remaining(i32(floor(s)), s - floor(s), s);
+}
+
+// log c(i + 1) - log c(i) of the rest; beyond its window, as at the window's end, so that the interpolated log c goes on straight. There c
+// fades to 0 within one unit: a value enters and leaves the support without a jump.
+fn log_ratio(here: Position, i: i32) -> f32 {
+  if (here.high <= here.low) { return 0.0; }
+  return f_log(rest_ratio(here, clamp(i, here.low, here.high - 1)));
+}
+
+// A C1 cubic through log c at the integers with central differences as slopes (Catmull and Rom): its value at i + f above log c(i) from the
+// ratios at i - 1, i, i + 1, and its derivative.
+fn cubic(before: f32, here: f32, after: f32, f: f32) -> f32 {
+  let slope = 0.5 * (before + here);
+  let next = 0.5 * (here + after);
+  return f * (slope + f * ((3.0 * here - 2.0 * slope - next) + f * (slope + next - 2.0 * here)));
+}
+
+fn cubic_slope(before: f32, here: f32, after: f32, f: f32) -> f32 {
+  let slope = 0.5 * (before + here);
+  let next = 0.5 * (here + after);
+  return slope + f * (2.0 * (3.0 * here - 2.0 * slope - next) + 3.0 * f * (slope + next - 2.0 * here));
+}
+
+// How much of the unit beyond the window's end lies between i + f and nothing; 1 inside.
+fn inside(here: Position, i: i32, f: f32) -> f32 {
+  if (i < here.low) { return f; }
+  if (i >= here.high) { return 1.0 - f; }
+  return 1.0;
+}
+
+fn fade(u: f32) -> f32 { return u * u * (3.0 - 2.0 * u); }
+
+// P(k + 1 | s) / P(k | s) with s real.
+fn relaxed_step(here: Position, k: f32, s: Remaining) -> f32 {
+  if (MERGED) { return step(here, k, s.value); }
+  let i = s.base - i32(k);
+  let r2 = log_ratio(here, i - 2);
+  let r1 = log_ratio(here, i - 1);
+  let r0 = log_ratio(here, i);
+  let difference = r1 + cubic(r1, r0, log_ratio(here, i + 1), s.fraction) - cubic(r2, r1, r0, s.fraction);
+  let faded = fade(inside(here, i - 1, s.fraction)) / max(fade(inside(here, i, s.fraction)), 1e-37);
+  return here.odds * (here.size - k) / (k + 1.0) * f_exp(-difference) * faded;
+}
+
+fn any_step(here: Position, k: f32, s: Remaining) -> f32 {
+  if (RELAXED) { return relaxed_step(here, k, s); }
+  return step(here, k, s.value);
+}
+
+// Values for which the rest's window holds s - k; relaxed, or misses it by less than a unit.
+fn values(here: Position, s: Remaining) -> Range {
+  var low = s.value - f32(here.high);
+  var high = s.value - f32(here.low);
+  if (RELAXED) {
+    low = floor(low);
+    high = ceil(high);
+  }
+  low = clamp(low, 0.0, here.size);
+  return Range(i32(low), i32(clamp(high, low, here.size)));
+}
+
+// ---- The recurrence (docs/numerics.md). With E_j(s) = E[x_j | positions q.. draw s],
+//   r(s) = sum_j odds_j (m_j - E_j(s)) / (s + 1),   E_j(s + 1) = odds_j (m_j - E_j(s)) / r(s),
+// and m_j - E_j = (m_j - s) + sum_{l != j} E_l: sums of positive terms, because no group is smaller than the draws.
+struct Four { mean: vec4<f32>, sum: f32 }
+
+// odds (m - E) of four positions: m - E is m - s and the means of all others.
+fn pull(odds: vec4<f32>, size: vec4<f32>, mean: vec4<f32>, s: f32, others: f32) -> Four {
+  let a = mean.x + mean.y;
+  let b = mean.z + mean.w;
+  let part = odds * ((size - s) + (vec4<f32>(mean.y + b, mean.x + b, a + mean.w, a + mean.z) + others));
+  return Four(part, (part.x + part.y) + (part.z + part.w));
+}
+
+fn sum4(x: vec4<f32>) -> f32 { return (x.x + x.y) + (x.z + x.w); }
+
+// A field of positions j .. j + 3 that are not before q, 0 elsewhere.
+fn odds4(q: u32, j: u32, w: u32) -> vec4<f32> {
+  return vec4<f32>(odds_from(q, j, w), odds_from(q, j + 1u, w), odds_from(q, j + 2u, w), odds_from(q, j + 3u, w));
+}
+
+fn odds_from(q: u32, j: u32, w: u32) -> f32 {
+  if (j < q || j >= GROUPS) { return 0.0; }
+  return bitcast<f32>(frame[at(ODDS, j, w)]);
+}
+
+fn size4(j: u32, w: u32) -> vec4<f32> { return vec4<f32>(size_of(j, w), size_of(j + 1u, w), size_of(j + 2u, w), size_of(j + 3u, w)); }
+
+fn size_of(j: u32, w: u32) -> f32 {
+  if (j >= GROUPS) { return 0.0; }
+  return f32(frame[at(SIZE, j, w)]);
+}
+
+// Positions 1 .. 16 in four vectors; positions before q have no odds.
+struct Recurrence {
+  odds0: vec4<f32>, odds1: vec4<f32>, odds2: vec4<f32>, odds3: vec4<f32>,
+  size0: vec4<f32>, size1: vec4<f32>, size2: vec4<f32>, size3: vec4<f32>,
+  mean0: vec4<f32>, mean1: vec4<f32>, mean2: vec4<f32>, mean3: vec4<f32>,
+  s: f32,
+}
+
+fn start_recurrence(q: u32, w: u32, s: f32) -> Recurrence {
+  var state: Recurrence;
+  state.s = s;
+  state.odds0 = odds4(q, 1u, w);
+  state.size0 = size4(1u, w);
+  if (GROUPS > 5u) { state.odds1 = odds4(q, 5u, w); state.size1 = size4(5u, w); }
+  if (GROUPS > 9u) { state.odds2 = odds4(q, 9u, w); state.size2 = size4(9u, w); }
+  if (GROUPS > 13u) { state.odds3 = odds4(q, 13u, w); state.size3 = size4(13u, w); }
+  return state;
+}
+
+// The ratio at s; means move on to s + 1. At negative s means stay 0.
+fn recur_once(state: ptr<function, Recurrence>) -> f32 {
+  let s = (*state).s;
+  let sum0 = sum4((*state).mean0);
+  var sum1 = 0.0;
+  var sum2 = 0.0;
+  var sum3 = 0.0;
+  if (GROUPS > 5u) { sum1 = sum4((*state).mean1); }
+  if (GROUPS > 9u) { sum2 = sum4((*state).mean2); }
+  if (GROUPS > 13u) { sum3 = sum4((*state).mean3); }
+  let part0 = pull((*state).odds0, (*state).size0, (*state).mean0, s, sum1 + (sum2 + sum3));
+  (*state).mean0 = part0.mean;
+  var pulled = part0.sum;
+  if (GROUPS > 5u) {
+    let part1 = pull((*state).odds1, (*state).size1, (*state).mean1, s, sum0 + (sum2 + sum3));
+    (*state).mean1 = part1.mean;
+    pulled += part1.sum;
+  }
+  if (GROUPS > 9u) {
+    let part2 = pull((*state).odds2, (*state).size2, (*state).mean2, s, (sum0 + sum1) + sum3);
+    (*state).mean2 = part2.mean;
+    pulled += part2.sum;
+  }
+  if (GROUPS > 13u) {
+    let part3 = pull((*state).odds3, (*state).size3, (*state).mean3, s, (sum0 + sum1) + sum2);
+    (*state).mean3 = part3.mean;
+    pulled += part3.sum;
+  }
+  let scale = select(0.0, max(s + 1.0, 0.0) / pulled, pulled > 0.0);
+  (*state).mean0 *= scale;
+  if (GROUPS > 5u) { (*state).mean1 *= scale; }
+  if (GROUPS > 9u) { (*state).mean2 *= scale; }
+  if (GROUPS > 13u) { (*state).mean3 *= scale; }
+  (*state).s = s + 1.0;
+  return pulled / (s + 1.0);
+}
+
+// ---- Walks down the values k of a conditional, from above its upper tail until the lower tail is out of the window: totals s - k go up, as the
+// recurrence does. A probability is p 2^e against that of the first value, p in [1, 2).
+struct Walk {
+  k: i32,
+  kf: f32,
+  start: i32,
+  low: i32,
+  p: f32,
+  e: i32,
+  top: i32, // the largest e so far
+  tail: i32, // the walk ends this far below it
+  live: bool,
+}
+
+const LN_2: f32 = 0.6931471805599453;
+
+// Values whose probability is below e^-tail of the mode's are left out.
+fn tail_bits() -> i32 { return i32(params.tail / LN_2) + 1; }
+
+// The first value of a walk: `widening` times as far above the mean as a conditional matters, judged by means and
+// variances of independent draws: the caller looks whether it was far enough.
+fn start_of(here: Position, s: Remaining, widening: f32) -> i32 {
+  let share = here.odds / (1.0 + here.odds);
+  let own = here.size * share;
+  let own_variance = own / (1.0 + here.odds);
+  var rest = here.rest * here.rest_odds / (1.0 + here.rest_odds);
+  var rest_variance = rest / (1.0 + here.rest_odds);
+  if (!MERGED) {
+    rest = bitcast<f32>(frame[at(MEAN, here.q, here.w)]);
+    rest_variance = bitcast<f32>(frame[at(VARIANCE, here.q, here.w)]);
+  }
+  let part = own_variance / max(own_variance + rest_variance, 1e-30);
+  let range = values(here, s);
+  let mean = clamp(own + part * (s.value - own - rest), f32(range.low), f32(range.high));
+  let reach = sqrt(2.0 * params.tail * part * rest_variance) + params.tail / 6.0 + 1.0;
+  return i32(min(f32(range.high), ceil(mean + widening * reach)));
+}
+
+fn walk_from(here: Position, s: Remaining, start: i32) -> Walk {
+  let k = start | 3; // the last of its block of four
+  return Walk(k, f32(k), start, values(here, s).low, 1.0, 0, 0, tail_bits(), true);
+}
+
+// P(k - 1) / P(k), given c(s - k + 1) / c(s - k) of the rest where the recurrence has it.
+fn step_down(here: Position, k: f32, s: Remaining, ratio: f32) -> f32 {
+  if (FUSED && !here.closed) { return k * ratio / (here.odds * (here.size - k + 1.0)); }
+  if (RELAXED && !MERGED) { return 1.0 / relaxed_step(here, k - 1.0, s); }
+  let free = s.value - k;
+  if (here.closed) { return k * here.rest_odds * (here.rest - free) / (here.odds * (here.size - k + 1.0) * (free + 1.0)); }
+  return k * tables[here.table + offset(here, i32(free))] / (here.odds * (here.size - k + 1.0));
+}
+
+// p at k, 0 outside the window, and its e; moves on to k - 1. Without branches: lanes walk together.
+struct Point { p: f32, e: i32 }
+
+fn take(here: Position, s: Remaining, ratio: f32, walk: ptr<function, Walk>) -> Point {
+  let k = (*walk).k;
+  let inside = (*walk).live && k <= (*walk).start;
+  let p = (*walk).p;
+  let e = (*walk).e;
+  let next = p * step_down(here, (*walk).kf, s, ratio);
+  let bits = bitcast<u32>(next);
+  let next_e = e + i32(bits >> 23u) - 127;
+  let top = max((*walk).top, next_e);
+  let goes_on = k > (*walk).low && next > 1e-37 && next_e >= top - (*walk).tail;
+  if (inside) {
+    (*walk).p = bitcast<f32>((bits & 0x007fffffu) | 0x3f800000u);
+    (*walk).e = next_e;
+    (*walk).top = select((*walk).top, top, goes_on);
+  }
+  (*walk).live = (*walk).live && (!inside || goes_on);
+  (*walk).k = k - 1;
+  (*walk).kf -= 1.0;
+  return Point(select(0.0, p, inside), e);
+}
+
+// Whether the walk began where values no longer matter.
+fn began_outside(here: Position, s: Remaining, walk: Walk) -> bool {
+  return walk.start >= values(here, s).high || walk.top >= tail_bits();
+}
+
+// exp of the Gumbel noise at (row, position, k); `words` are the four of k's block.
+@group(0) @binding(2) var<storage, read> given: array<f32>; // [rows, groups - 1, noise_width], read where NOISE is 2
+
+// Read once: a uniform costs as much as ten operations on software adapters.
+struct Settings { key: vec2<u32>, row: u32, temperature: f32, unit: bool }
+
+fn settings(row: u32) -> Settings {
+  return Settings(vec2<u32>(params.key_low, params.key_high), row, params.temperature, params.temperature == 1.0);
+}
+
+fn noise_words(draw: Settings, p: u32, k: i32) -> vec4<u32> {
+  if (NOISE != 1u) { return vec4<u32>(0u); }
+  return philox(vec4<u32>(draw.row, p, u32(k) / 4u, STREAM), draw.key);
+}
+
+// The probability times e^noise.
+fn perturbed(draw: Settings, probability: f32, word: u32, p: u32, k: i32) -> f32 {
+  if (NOISE == 0u) { return probability; }
+  if (NOISE == 2u) { return probability * f_exp(given[(draw.row * (GROUPS - 1u) + p) * params.noise_width + u32(k)]); }
+  return probability / exponential_from(word);
+}
+
+// ---- Tables by the recurrence: one invocation per (position q, row), q = 1 .. groups - 2.
+@group(0) @binding(1) var<storage, read_write> tables_out: array<f32>;
+
+fn store4(q: u32, j: u32, w: u32, offset: u32, mean: vec4<f32>) {
+  if (j >= q && j + 1u < GROUPS) { tables_out[mean_table(q, j, w) + offset] = mean.x; }
+  if (j + 1u >= q && j + 2u < GROUPS) { tables_out[mean_table(q, j + 1u, w) + offset] = mean.y; }
+  if (j + 2u >= q && j + 3u < GROUPS) { tables_out[mean_table(q, j + 2u, w) + offset] = mean.z; }
+  if (j + 3u >= q && j + 4u < GROUPS) { tables_out[mean_table(q, j + 3u, w) + offset] = mean.w; }
+}
+
+@compute @workgroup_size(64)
+fn recur(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.count * (GROUPS - 2u)) { return; }
+  let q = i / params.count + 1u;
+  let w = params.first + i % params.count;
+  var state = start_recurrence(q, w, 0.0);
+  let low = frame[at(LOW, q, w)];
+  let high = frame[at(HIGH, q, w)];
+  let table = ratio_table(q, w);
+  var offset = 0u;
+  for (var s = 0u; s <= high; s++) {
+    if (params.means == 1u && s >= low) {
+      store4(q, 1u, w, offset, state.mean0);
+      if (GROUPS > 6u) { store4(q, 5u, w, offset, state.mean1); }
+      if (GROUPS > 10u) { store4(q, 9u, w, offset, state.mean2); }
+      if (GROUPS > 14u) { store4(q, 13u, w, offset, state.mean3); }
+    }
+    let ratio = recur_once(&state);
+    if (s >= low) {
+      tables_out[table + offset] = ratio;
+      offset += params.count;
+    }
+  }
+}
+
+// ---- tables, by windowed convolution, for any sizes: one invocation per (total s, row), position by position from the last but one.
+//   (s + 1) r_q(s) = sum_k P_q(k | s) [ odds_q (m_q - k) + (s - k + 1) r_{q+1}(s - k) ],   E_j(s) = sum_k P_q(k | s) E_j(s - k).
+
+fn ratio_while_convolving(q: u32, m: u32, odds: f32, low: u32, table: u32, s: u32) -> f32 {
+  if (q + 1u == GROUPS) { return odds * f32(m - min(m, s)) / f32(s + 1u); }
+  return tables_out[table + (s - low) * params.count];
+}
+
+@compute @workgroup_size(64)
+fn convolve(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.count * params.width) { return; }
+  let w = params.first + i % params.count;
+  let q = params.level;
+  let s = frame[at(LOW, q, w)] + i / params.count;
+  if (s > frame[at(HIGH, q, w)]) { return; }
+  let m = frame[at(SIZE, q, w)];
+  let odds = bitcast<f32>(frame[at(ODDS, q, w)]);
+  let rest = frame[at(SIZE, q + 1u, w)];
+  let rest_odds = bitcast<f32>(frame[at(ODDS, q + 1u, w)]);
+  let low = frame[at(LOW, q + 1u, w)];
+  let high = frame[at(HIGH, q + 1u, w)];
+  let last = q + 2u == GROUPS;
+  var table = 0u;
+  if (!last) { table = ratio_table(q + 1u, w); }
+  let from_k = s - min(s, high);
+  let to_k = min(m, s - min(s, low));
+  var a = from_k;
+  var b = to_k;
   while (a < b) {
     let k = (a + b) / 2u;
-    if (step_while_tabulating(log_weight, m, k, s, next) > 0.0) { a = k + 1u; } else { b = k; }
+    if (odds * f32(m - k) > f32(k + 1u) * ratio_while_convolving(q + 1u, rest, rest_odds, low, table, s - k - 1u)) { a = k + 1u; } else { b = k; }
   }
-  var log_p = 0.0;
-  var k = a;
-  while (k < high && log_p > -TAIL) { log_p += step_while_tabulating(log_weight, m, k, s, next); k++; }
-  high = k;
-  log_p = 0.0;
-  k = a;
-  while (k > low && log_p > -TAIL) { k--; log_p -= step_while_tabulating(log_weight, m, k, s, next); }
-  return Window(k, high, log_p);
-}
-
-// The same walks over finished tables, which are bound for reading.
-@group(0) @binding(2) var<storage, read> table_of_ratios: array<f32>;
-
-fn step(log_weight: f32, m: u32, k: u32, s: u32, next: u32) -> f32 {
-  return log_weight + f_log(f32(m - k) / f32(k + 1u)) - table_of_ratios[next + s - k - 1u];
-}
-
-fn mode(log_weight: f32, m: u32, rest: u32, s: u32, next: u32) -> u32 {
-  var a = s - min(s, rest);
-  var b = min(m, s);
-  while (a < b) {
-    let k = (a + b) / 2u;
-    if (step(log_weight, m, k, s, next) > 0.0) { a = k + 1u; } else { b = k; }
+  let cut = f_exp(-TAIL);
+  var start = a;
+  var p_start = 1.0;
+  while (start > from_k) {
+    let r = ratio_while_convolving(q + 1u, rest, rest_odds, low, table, s - start);
+    let next = p_start * f32(start) * r / (odds * f32(m - start + 1u));
+    if (!(next >= cut)) { break; }
+    p_start = next;
+    start--;
   }
-  return a;
+  var end = start;
+  var total = 0.0;
+  var own = 0.0; // of k - start
+  var sum = 0.0;
+  var p = p_start;
+  for (var k = start; k <= to_k; k++) {
+    let r = ratio_while_convolving(q + 1u, rest, rest_odds, low, table, s - k);
+    total += p;
+    own += p * f32(k - start);
+    sum += p * (odds * f32(m - k) + f32(s - k + 1u) * r);
+    end = k;
+    if (k < to_k) {
+      let next = p * odds * f32(m - k) / (f32(k + 1u) * ratio_while_convolving(q + 1u, rest, rest_odds, low, table, s - k - 1u));
+      if (k >= a && !(next >= cut)) { break; }
+      p = next;
+    }
+  }
+  let here = (s - frame[at(LOW, q, w)]) * params.count;
+  tables_out[ratio_table(q, w) + here] = sum / (total * f32(s + 1u));
+  if (params.means == 0u) { return; }
+  let mean = mean_table(q, q, w) + here;
+  tables_out[mean] = f32(start) + own / total;
+  for (var j = q + 1u; j + 1u < GROUPS; j++) {
+    var other = 0.0;
+    p = p_start;
+    for (var k = start; k <= end; k++) {
+      other += p * tables_out[mean_table(q + 1u, j, w) + (s - k - low) * params.count];
+      if (k < end) {
+        p = p * odds * f32(m - k) / (f32(k + 1u) * ratio_while_convolving(q + 1u, rest, rest_odds, low, table, s - k - 1u));
+      }
+    }
+    tables_out[mean_table(q, j, w) + here] = other / total;
+  }
 }
 
-fn window_of(log_weight: f32, m: u32, rest: u32, s: u32, next: u32, tail: f32) -> Window {
-  let low = s - min(s, rest);
-  var high = min(m, s);
-  let middle = mode(log_weight, m, rest, s, next);
-  var log_p = 0.0;
-  var k = middle;
-  while (k < high && log_p > -tail) { log_p += step(log_weight, m, k, s, next); k++; }
-  high = k;
-  log_p = 0.0;
-  k = middle;
-  while (k > low && log_p > -tail) { k--; log_p -= step(log_weight, m, k, s, next); }
-  return Window(k, high, log_p);
-}
-
-fn noise(row: u32, group: u32, k: u32) -> f32 {
-  let r = philox(vec4<u32>(row, group, k / 4u, STREAM), vec2<u32>(params.key_low, params.key_high));
-  return gumbel_from(r[k % 4u]);
-}
-
+// ---- Draws: one invocation per row.
 @group(0) @binding(3) var<storage, read_write> counts: array<f32>; // [rows, groups]
+// Per row and position but the last: log of the relaxation's sum, its reference, its mean of k, count, remaining draws, first value; where
+// SCORED, the relaxation's mean of log P and the log of the sum of P.
+@group(0) @binding(4) var<storage, read_write> saved: array<f32>; // [rows, groups - 1, 8]
+@group(0) @binding(5) var<storage, read_write> log_prob_of_draw: array<f32>; // [rows]
+
+const SAVED: u32 = 8u;
+
+// What a draw sums over a window, in units of 2^reference. The relaxation is y = (P e^noise)^(1 / temperature), relative to the largest so far
+// where the temperature is not 1.
+struct Sums {
+  reference: i32,
+  best: f32,
+  value: i32,
+  best_score: f32, // log P
+  largest: f32,
+  sum: f32,
+  moment: f32, // of start - k
+  score: f32, // of log P
+  total: f32,
+}
+
+fn add(sums: ptr<function, Sums>, draw: Settings, point: Point, word: u32, p: u32, k: i32, below: f32) {
+  let raw = perturbed(draw, point.p, word, p, k);
+  let unit = pow2i(point.e - (*sums).reference);
+  let q = raw * unit;
+  let better = q > (*sums).best;
+  (*sums).best = select((*sums).best, q, better);
+  (*sums).value = select((*sums).value, k, better);
+  var y = q;
+  var scale = 1.0;
+  if (!draw.unit) {
+    let v = (f_log(raw) + f32(point.e) * LN_2) / draw.temperature;
+    let e = f_exp(-abs(v - (*sums).largest));
+    let larger = v > (*sums).largest;
+    scale = select(1.0, e, larger);
+    (*sums).largest = select((*sums).largest, v, larger);
+    y = select(e, 1.0, larger);
+    (*sums).sum *= scale;
+    (*sums).moment *= scale;
+  }
+  (*sums).sum += y;
+  (*sums).moment += y * below;
+  if (SCORED) {
+    let score = f_log(max(point.p, 1.0)) + f32(point.e) * LN_2;
+    (*sums).best_score = select((*sums).best_score, score, better);
+    (*sums).score = (*sums).score * scale + y * score;
+    (*sums).total += point.p * unit;
+  }
+}
+
+// Keeps the sums finite where a walk climbs far.
+fn rebase(sums: ptr<function, Sums>, draw: Settings, e: i32) {
+  if (e <= (*sums).reference + 60) { return; }
+  let scale = pow2i((*sums).reference - e);
+  (*sums).best *= scale;
+  (*sums).total *= scale;
+  if (draw.unit) {
+    (*sums).sum *= scale;
+    (*sums).moment *= scale;
+    (*sums).score *= scale;
+  }
+  (*sums).reference = e;
+}
 
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let row = linear_id(global, groups, 64u);
-  if (row >= params.rows) { return; }
-  let K = params.groups;
-  let w = select(row, 0u, params.weight_rows == 1u);
-  let bad = has_nan(w);
-  var s = params.draws;
-  for (var p = 0u; p < K; p++) {
-    var x = s;
-    if (p + 1u < K) {
-      let log_weight = log_weights[w * K + p];
-      let next = table(w, p + 1u);
-      // A value beyond this tail has a chance below e^-TAIL to win against the mode, whatever the noise.
-      let window = window_of(log_weight, sizes[p], sizes[K + p], s, next, TAIL);
-      var best = minus_infinity();
-      var log_p = window.log_low;
-      for (var k = window.low; k <= window.high; k++) {
-        let v = log_p + noise(row, p, k);
-        if (v > best) { best = v; x = k; }
-        if (k < window.high) { log_p += step(log_weight, sizes[p], k, s, next); }
+  let i = linear_id(global, groups, 64u);
+  if (i >= select(params.count, params.rows, params.law_rows == 1u)) { return; }
+  let row = params.first + i;
+  let w = select(row, 0u, params.law_rows == 1u);
+  let bad = frame[flag_at(w)] != 0u;
+  let draw = settings(row);
+  var s = bitcast<f32>(frame[draws_of(w)]);
+  var log_prob = 0.0;
+  for (var p = 0u; p + 1u < GROUPS; p++) {
+    let here = position(p, w);
+    let left = remaining(s);
+    let fused = FUSED && !here.closed;
+    var start = 0;
+    var sums: Sums;
+    var widening = 1.0;
+    loop {
+      start = start_of(here, left, widening);
+      sums = Sums(40, 0.0, start, 0.0, -3.4e38, 0.0, 0.0, 0.0, 0.0);
+      var walk = walk_from(here, left, start);
+      var state: Recurrence;
+      if (fused) {
+        state = start_recurrence(here.q, w, min(0.0, s - walk.kf));
+        var skipped = 0.0;
+        while (state.s < s - walk.kf) { skipped = recur_once(&state); }
       }
+      var below = f32(start) - walk.kf;
+      while (walk.live) {
+        let k = walk.k;
+        let words = noise_words(draw, p, k);
+        rebase(&sums, draw, walk.e);
+        var ratio = 0.0;
+        if (fused) { ratio = recur_once(&state); }
+        add(&sums, draw, take(here, left, ratio, &walk), words.w, p, k, below);
+        if (fused) { ratio = recur_once(&state); }
+        add(&sums, draw, take(here, left, ratio, &walk), words.z, p, k - 1, below + 1.0);
+        if (fused) { ratio = recur_once(&state); }
+        add(&sums, draw, take(here, left, ratio, &walk), words.y, p, k - 2, below + 2.0);
+        if (fused) { ratio = recur_once(&state); }
+        add(&sums, draw, take(here, left, ratio, &walk), words.x, p, k - 3, below + 3.0);
+        below += 4.0;
+      }
+      if (began_outside(here, left, walk)) { break; }
+      widening *= 2.0;
     }
-    var value = f32(x);
-    if (bad) { let nan = 0x7fc00000u; value = bitcast<f32>(nan); }
-    counts[row * K + p] = value;
-    s -= x;
+    let center = f32(start) - sums.moment / sums.sum;
+    let count = select(f32(sums.value), center, RELAXED);
+    let score = sums.score / sums.sum;
+    var log_total = 0.0;
+    if (SCORED) {
+      log_total = f_log(sums.total) + f32(sums.reference) * LN_2;
+      log_prob += select(sums.best_score, score, RELAXED) - log_total;
+    }
+    let slot = (row * (GROUPS - 1u) + p) * SAVED;
+    saved[slot] = f_log(sums.sum) + select(sums.largest, 0.0, draw.unit);
+    saved[slot + 1u] = f32(sums.reference);
+    saved[slot + 2u] = center;
+    saved[slot + 3u] = count;
+    saved[slot + 4u] = s;
+    saved[slot + 5u] = f32(start);
+    if (SCORED) {
+      saved[slot + 6u] = score;
+      saved[slot + 7u] = log_total;
+    }
+    counts[row * GROUPS + frame[at(GROUP, p, w)]] = select(count, quiet_nan(), bad);
+    s -= count;
   }
+  counts[row * GROUPS + frame[at(GROUP, GROUPS - 1u, w)]] = select(s, quiet_nan(), bad);
+  if (SCORED) { log_prob_of_draw[row] = select(log_prob, quiet_nan(), bad); }
 }
 
-@group(0) @binding(3) var<storage, read> drawn: array<f32>; // [rows, groups]
-@group(0) @binding(4) var<storage, read> table_of_means: array<f32>;
-@group(0) @binding(5) var<storage, read> dcounts: array<f32>; // [rows, groups]
-@group(0) @binding(6) var<storage, read_write> dweights: array<f32>; // [rows, groups]
+// ---- Their gradient.
+@group(0) @binding(3) var<storage, read> kept: array<f32>; // `saved`
+@group(0) @binding(4) var<storage, read> dcounts: array<f32>; // [rows, groups]
+@group(0) @binding(5) var<storage, read> dlog_prob: array<f32>; // [rows], read where SCORED
+@group(0) @binding(6) var<storage, read> dmasks: array<f32>; // [rows, groups, noise_width], read where MASKED
+@group(0) @binding(7) var<storage, read_write> gradient: array<f32>; // of the log weights [rows, groups]; from draws_at, of the draws [rows]
 
-// d log c_{p+1}(s) / ds by a central difference, one-sided at the ends of the table.
-fn slope(next: u32, s: u32, rest: u32) -> f32 {
-  let up = s < rest && s < params.draws;
-  if (up && s > 0u) { return 0.5 * (table_of_ratios[next + s] + table_of_ratios[next + s - 1u]); }
-  if (up) { return table_of_ratios[next + s]; }
-  if (s > 0u) { return table_of_ratios[next + s - 1u]; }
-  return 0.0;
+// d log c / ds of the rest at s - k.
+fn sensitivity(here: Position, k: i32, s: Remaining) -> f32 {
+  let i = s.base - k;
+  if (RELAXED) {
+    let slope = cubic_slope(log_ratio(here, i - 1), log_ratio(here, i), log_ratio(here, i + 1), s.fraction);
+    let u = max(inside(here, i, s.fraction), 1e-6);
+    let fading = 6.0 * (1.0 - u) / (u * (3.0 - 2.0 * u));
+    return slope + select(-fading, fading, i < here.low);
+  }
+  if (here.high <= here.low) { return 0.0; }
+  let top = here.high - 1;
+  return 0.5 * f_log(rest_ratio(here, clamp(i, here.low, top)) * rest_ratio(here, clamp(i - 1, here.low, top)));
 }
+
+// E[x_j] of the rest at a total of i + f, interpolated as log c is.
+fn mean_at(here: Position, table: u32, i: i32) -> f32 {
+  let here_mean = tables[table + offset(here, i)];
+  if (here.high == here.low) { return here_mean; }
+  if (i < here.low) { return here_mean - f32(here.low - i) * (tables[table + params.count] - here_mean); }
+  if (i > here.high) { return here_mean + f32(i - here.high) * (here_mean - tables[table + offset(here, here.high - 1)]); }
+  return here_mean;
+}
+
+fn rest_mean(here: Position, table: u32, k: i32, s: Remaining) -> f32 {
+  let i = s.base - k;
+  if (!RELAXED) { return tables[table + offset(here, i)]; }
+  let e0 = mean_at(here, table, i);
+  let e1 = mean_at(here, table, i + 1);
+  return e0 + cubic(e0 - mean_at(here, table, i - 1), e1 - e0, mean_at(here, table, i + 2) - e1, s.fraction);
+}
+
+// The means of positions j .. j + 3, 0 where there is no table.
+fn rest_mean4(here: Position, table: u32, j: u32, k: i32, s: Remaining) -> vec4<f32> {
+  let stride = params.width * params.count;
+  var mean = vec4<f32>(0.0);
+  if (j + 1u < GROUPS) { mean.x = rest_mean(here, table, k, s); }
+  if (j + 2u < GROUPS) { mean.y = rest_mean(here, table + stride, k, s); }
+  if (j + 3u < GROUPS) { mean.z = rest_mean(here, table + 2u * stride, k, s); }
+  if (j + 4u < GROUPS) { mean.w = rest_mean(here, table + 3u * stride, k, s); }
+  return mean;
+}
+
+// The gradient of mask entry k of a group: entries beyond its size have none.
+fn dmask(row: u32, group: u32, k: i32, size: f32) -> f32 {
+  if (k < 0 || f32(k) > size || k >= i32(params.noise_width)) { return 0.0; }
+  return dmasks[(row * GROUPS + group) * params.noise_width + u32(k)];
+}
+
+// What the kernel kept of a position, and its upstream gradients.
+struct Kept {
+  log_sum: f32,
+  unit: f32, // of the relaxation at temperature 1: 1 / sum
+  reference: i32,
+  center: f32,
+  drawn: f32,
+  start: i32,
+  mean_score: f32,
+  log_total: f32,
+  upstream: f32,
+  score: f32,
+  mask_mean: f32,
+  group: u32,
+}
+
+fn kept_at(slot: u32) -> Kept {
+  var state: Kept;
+  state.log_sum = kept[slot];
+  state.unit = f_exp(-kept[slot]);
+  state.reference = i32(kept[slot + 1u]);
+  state.center = kept[slot + 2u];
+  state.drawn = kept[slot + 3u];
+  state.start = i32(kept[slot + 5u]);
+  if (SCORED) {
+    state.mean_score = kept[slot + 6u];
+    state.log_total = kept[slot + 7u];
+  }
+  return state;
+}
+
+fn relaxation(state: Kept, draw: Settings, point: Point, word: u32, p: u32, k: i32) -> f32 {
+  let q = perturbed(draw, point.p, word, p, k);
+  if (draw.unit) { return q * pow2i(point.e - state.reference) * state.unit; }
+  return f_exp((f_log(q) + f32(point.e) * LN_2) / draw.temperature - state.log_sum);
+}
+
+// The derivative of the loss with respect to the conditional's log P(k), which sum to 0 over k. `prefix` sums the masks' gradients from the
+// first value down, negatively.
+fn delta_of(state: Kept, draw: Settings, point: Point, y: f32, k: i32, size: f32, prefix: ptr<function, f32>) -> f32 {
+  var delta = (f32(k) - state.center) * state.upstream;
+  let log_probability = f_log(max(point.p, 1.0)) + f32(point.e) * LN_2;
+  if (SCORED) { delta += state.score * (log_probability - state.mean_score); }
+  if (MASKED) {
+    delta += *prefix - state.mask_mean;
+    if (point.p > 0.0) { *prefix -= dmask(draw.row, state.group, k, size); }
+  }
+  delta *= y / draw.temperature;
+  if (SCORED) {
+    let value = select(select(0.0, 1.0, f32(k) == state.drawn), y, RELAXED);
+    delta += state.score * (value - f_exp(log_probability - state.log_total));
+  }
+  return select(0.0, delta, point.p > 0.0);
+}
+
+// What the gradient sums over a walk.
+struct Parts { own: f32, rest: f32, total: f32, slope: f32, middle: f32, before: f32, part0: vec4<f32>, part1: vec4<f32>, part2: vec4<f32>, part3: vec4<f32> }
 
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let row = linear_id(global, groups, 64u);
-  if (row >= params.rows) { return; }
-  let K = params.groups;
-  let width = params.draws + 1u;
-  let w = select(row, 0u, params.weight_rows == 1u);
-  for (var j = 0u; j < K; j++) { dweights[row * K + j] = 0.0; }
-  if (has_nan(w)) {
-    let nan = 0x7fc00000u;
-    for (var j = 0u; j < K; j++) { dweights[row * K + j] = bitcast<f32>(nan); }
-    return;
-  }
-  // a: the gradient of the draws that remain after group p; the last group takes them all.
-  var a = dcounts[row * K + K - 1u];
-  var s = u32(drawn[row * K + K - 1u]);
-  let tail = TAIL * max(1.0, params.temperature) + 26.0;
-  for (var q = K - 1u; q > 0u; q--) {
-    let p = q - 1u;
-    s += u32(drawn[row * K + p]);
-    let log_weight = log_weights[w * K + p];
-    let next = table(w, p + 1u);
-    let rest = sizes[K + p];
-    let window = window_of(log_weight, sizes[p], rest, s, next, tail);
-    // y = softmax((log p + g) / temperature): its largest logit, its sum and its mean of k, in one pass.
-    var largest = minus_infinity();
-    var total = 0.0;
-    var moment = 0.0;
-    var log_p = window.log_low;
-    for (var k = window.low; k <= window.high; k++) {
-      let v = (log_p + noise(row, p, k)) / params.temperature;
-      if (v > largest) {
-        let scale = f_exp(largest - v);
-        total *= scale;
-        moment *= scale;
-        largest = v;
-      }
-      let e = f_exp(v - largest);
-      total += e;
-      moment += e * f32(k - window.low);
-      if (k < window.high) { log_p += step(log_weight, sizes[p], k, s, next); }
+  let i = linear_id(global, groups, 64u);
+  if (i >= select(params.count, params.rows, params.law_rows == 1u)) { return; }
+  let row = params.first + i;
+  let w = select(row, 0u, params.law_rows == 1u);
+  let base = row * GROUPS;
+  let bad = frame[flag_at(w)] != 0u;
+  for (var j = 0u; j < GROUPS; j++) { gradient[base + j] = select(0.0, quiet_nan(), bad); }
+  gradient[params.draws_at + row] = select(0.0, quiet_nan(), bad);
+  if (bad) { return; }
+  let draw = settings(row);
+  let last = frame[at(GROUP, GROUPS - 1u, w)];
+  // a: the gradient of the draws that remain after position p; the last position takes them all.
+  var a = dcounts[base + last];
+  if (MASKED) {
+    var s = bitcast<f32>(frame[draws_of(w)]);
+    if (GROUPS > 1u) {
+      let slot = (row * (GROUPS - 1u) + GROUPS - 2u) * SAVED;
+      s = kept[slot + 4u] - kept[slot + 3u];
     }
-    let center = f32(window.low) + moment / total;
-    // The deltas sum to zero: values are taken relative to those at the center, or rounding is multiplied by their size.
-    let middle = u32(center);
-    let upstream = (dcounts[row * K + p] - a) / params.temperature;
-    var remaining = 0.0;
-    var own = 0.0;
-    log_p = window.log_low;
-    for (var k = window.low; k <= window.high; k++) {
-      let v = (log_p + noise(row, p, k)) / params.temperature;
-      let delta = f_exp(v - largest) / total * (f32(k) - center) * upstream;
-      if (delta != 0.0) {
-        own += (f32(k) - f32(middle)) * delta;
-        remaining += delta * slope(next, s - k, rest);
-        for (var j = p + 1u; j < K; j++) {
-          let at = ((w * K + p + 1u) * K + j) * width + s;
-          dweights[row * K + j] += delta * (table_of_means[at - k] - table_of_means[at - middle]);
+    let size = f32(frame[at(SIZE, GROUPS - 1u, w)]);
+    let k = i32(max(s, 0.0));
+    if (!RELAXED) {
+      // A central difference: mask k + 1 is what one draw more sets, mask k what one fewer takes away; one-sided at the ends.
+      let one_sided = k == 0 || f32(k) == size;
+      let share = select(0.5, 1.0, one_sided);
+      a += share * dmask(row, last, k + 1, size);
+      if (k > 0) { a += share * dmask(row, last, k, size); }
+    } else if (s > 0.0) { a += dmask(row, last, i32(ceil(s)), size); }
+  }
+  for (var q = GROUPS - 1u; q > 0u; q--) {
+    let p = q - 1u;
+    let group = frame[at(GROUP, p, w)];
+    let here = position(p, w);
+    let slot = (row * (GROUPS - 1u) + p) * SAVED;
+    var state = kept_at(slot);
+    state.group = group;
+    state.upstream = dcounts[base + group] - a;
+    if (SCORED) { state.score = dlog_prob[row]; }
+    let left = remaining(kept[slot + 4u]);
+    let fused = FUSED && !here.closed;
+    var sums: Parts;
+    // The mean of the masks' part under the relaxation.
+    if (MASKED) {
+      var walk = walk_from(here, left, state.start);
+      var recurrence: Recurrence;
+      if (fused) {
+        recurrence = start_recurrence(q, w, min(0.0, left.value - walk.kf));
+        while (recurrence.s < left.value - walk.kf) { sums.before = recur_once(&recurrence); }
+      }
+      var prefix = 0.0;
+      while (walk.live) {
+        let k = walk.k;
+        let words = noise_words(draw, p, k);
+        for (var c = 3; c >= 0; c--) {
+          var ratio = 0.0;
+          if (fused) { ratio = recur_once(&recurrence); }
+          let point = take(here, left, ratio, &walk);
+          if (point.p > 0.0) {
+            state.mask_mean += relaxation(state, draw, point, words[c], p, k - 3 + c) * prefix;
+            prefix -= dmask(row, group, k - 3 + c, here.size);
+          }
         }
       }
-      if (k < window.high) { log_p += step(log_weight, sizes[p], k, s, next); }
     }
-    dweights[row * K + p] += own;
-    a += remaining;
+    // The deltas sum to zero: what they multiply is taken relative to a value near the mean, or rounding is multiplied by its size.
+    let middle = i32(state.center);
+    let slope_at_middle = select(sensitivity(here, middle, left), 0.0, MERGED || fused);
+    // Means of sixteen groups a walk, of which one is enough for up to eighteen groups.
+    var j = q;
+    loop {
+      let has_means = !MERGED && !fused && j + 1u < GROUPS;
+      var table = 0u;
+      var middle0 = vec4<f32>(0.0);
+      var middle1 = vec4<f32>(0.0);
+      var middle2 = vec4<f32>(0.0);
+      var middle3 = vec4<f32>(0.0);
+      let stride = 4u * params.width * params.count;
+      if (has_means) {
+        table = mean_table(q, j, w);
+        middle0 = rest_mean4(here, table, j, middle, left);
+        if (GROUPS > 6u) { middle1 = rest_mean4(here, table + stride, j + 4u, middle, left); }
+        if (GROUPS > 10u) { middle2 = rest_mean4(here, table + 2u * stride, j + 8u, middle, left); }
+        if (GROUPS > 14u) { middle3 = rest_mean4(here, table + 3u * stride, j + 12u, middle, left); }
+      }
+      sums.part0 = vec4<f32>(0.0);
+      sums.part1 = vec4<f32>(0.0);
+      sums.part2 = vec4<f32>(0.0);
+      sums.part3 = vec4<f32>(0.0);
+      var prefix = 0.0;
+      var walk = walk_from(here, left, state.start);
+      var recurrence: Recurrence;
+      if (fused) {
+        recurrence = start_recurrence(q, w, min(0.0, left.value - walk.kf));
+        while (recurrence.s < left.value - walk.kf) { sums.before = recur_once(&recurrence); }
+      }
+      while (walk.live) {
+        let k0 = walk.k;
+        let words = noise_words(draw, p, k0);
+        for (var c = 3; c >= 0; c--) {
+          let k = k0 - 3 + c;
+          let free = left.value - walk.kf;
+          let mean0 = recurrence.mean0;
+          let mean1 = recurrence.mean1;
+          let mean2 = recurrence.mean2;
+          let mean3 = recurrence.mean3;
+          var ratio = 0.0;
+          if (fused) { ratio = recur_once(&recurrence); }
+          let point = take(here, left, ratio, &walk);
+          let delta = delta_of(state, draw, point, relaxation(state, draw, point, words[c], p, k), k, here.size, &prefix);
+          if (j == q) {
+            sums.own += f32(k - middle) * delta;
+            sums.total += delta;
+            if (MERGED) {
+              sums.rest += delta * sums.slope;
+              sums.middle = select(sums.middle, sums.slope, k == middle);
+              let fall = 1.0 / max(here.rest - free, 1e-6) + 1.0 / max(free + 1.0, 1e-6);
+              sums.slope -= select(0.0, fall, point.p > 0.0);
+            } else if (fused) {
+              // Central differences, one-sided at the ends.
+              let at_end = free >= f32(here.high);
+              let above = select(ratio, sums.before, at_end);
+              let below = select(sums.before, ratio, free <= f32(here.low));
+              if (point.p > 0.0 && here.high > here.low) {
+                sums.slope = 0.5 * f_log(above * below);
+                sums.rest += delta * sums.slope;
+                sums.middle = select(sums.middle, sums.slope, k == middle);
+              }
+            } else { sums.rest += delta * (sensitivity(here, k, left) - slope_at_middle); }
+          }
+          if (fused) {
+            sums.before = ratio;
+            let here_now = k == middle;
+            sums.part0 += delta * mean0;
+            middle0 = select(middle0, mean0, here_now);
+            if (GROUPS > 5u) { sums.part1 += delta * mean1; middle1 = select(middle1, mean1, here_now); }
+            if (GROUPS > 9u) { sums.part2 += delta * mean2; middle2 = select(middle2, mean2, here_now); }
+            if (GROUPS > 13u) { sums.part3 += delta * mean3; middle3 = select(middle3, mean3, here_now); }
+          }
+          if (has_means && delta != 0.0) {
+            sums.part0 += delta * (rest_mean4(here, table, j, k, left) - middle0);
+            if (GROUPS > 6u && j + 5u < GROUPS) { sums.part1 += delta * (rest_mean4(here, table + stride, j + 4u, k, left) - middle1); }
+            if (GROUPS > 10u && j + 9u < GROUPS) { sums.part2 += delta * (rest_mean4(here, table + 2u * stride, j + 8u, k, left) - middle2); }
+            if (GROUPS > 14u && j + 13u < GROUPS) { sums.part3 += delta * (rest_mean4(here, table + 3u * stride, j + 12u, k, left) - middle3); }
+          }
+        }
+      }
+      if (fused) {
+        sums.part0 -= sums.total * middle0;
+        sums.part1 -= sums.total * middle1;
+        sums.part2 -= sums.total * middle2;
+        sums.part3 -= sums.total * middle3;
+      }
+      if (has_means || fused) {
+        // The recurrence has positions from 1 on; those before q are 0 there.
+        let first = select(j, 1u, fused);
+        var from_rest = spread(base, first, w, sums.part0);
+        if (GROUPS > 5u) { from_rest += spread(base, first + 4u, w, sums.part1); }
+        if (GROUPS > 9u) { from_rest += spread(base, first + 8u, w, sums.part2); }
+        if (GROUPS > 13u) { from_rest += spread(base, first + 12u, w, sums.part3); }
+        gradient[base + last] -= from_rest;
+      }
+      j += 16u;
+      if (MERGED || fused || j + 1u >= GROUPS) { break; }
+    }
+    gradient[base + group] += sums.own;
+    sums.rest -= sums.total * sums.middle; // 0 where the tables' values were relative already
+    if (MERGED) {
+      for (var other = q; other < GROUPS; other++) {
+        let share = f32(frame[at(SIZE, other, w)]) * bitcast<f32>(frame[at(ODDS, other, w)]) / max(here.rest * here.rest_odds, 1e-37);
+        gradient[base + frame[at(GROUP, other, w)]] -= sums.own * share;
+      }
+    } else { gradient[base + last] -= sums.own; }
+    a += sums.rest;
+  }
+  gradient[params.draws_at + row] = a;
+}
+
+// Adds to the gradients of positions j .. j + 3 but the last, and returns what it added.
+fn spread(base: u32, j: u32, w: u32, part: vec4<f32>) -> f32 {
+  var sum = 0.0;
+  if (j + 1u < GROUPS) { gradient[base + frame[at(GROUP, j, w)]] += part.x; sum += part.x; }
+  if (j + 2u < GROUPS) { gradient[base + frame[at(GROUP, j + 1u, w)]] += part.y; sum += part.y; }
+  if (j + 3u < GROUPS) { gradient[base + frame[at(GROUP, j + 2u, w)]] += part.z; sum += part.z; }
+  if (j + 4u < GROUPS) { gradient[base + frame[at(GROUP, j + 3u, w)]] += part.w; sum += part.w; }
+  return sum;
+}
+
+// ---- Masks of a draw: entry k is 1 up to the count, 0 above it; relaxed, the relaxation's weight on counts of k and more.
+@group(0) @binding(4) var<storage, read> drawn_counts: array<f32>; // [rows, groups]
+@group(0) @binding(5) var<storage, read_write> masks_out: array<f32>; // [rows, groups, noise_width]
+
+@compute @workgroup_size(64)
+fn masks(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= select(params.count, params.rows, params.law_rows == 1u) * GROUPS) { return; }
+  let row = params.first + i / GROUPS;
+  let p = i % GROUPS;
+  let w = select(row, 0u, params.law_rows == 1u);
+  let group = frame[at(GROUP, p, w)];
+  let out = (row * GROUPS + group) * params.noise_width;
+  let count = drawn_counts[row * GROUPS + group];
+  let size = frame[at(SIZE, p, w)];
+  for (var k = 0u; k < params.noise_width; k++) {
+    var entry = clamp(count - f32(k) + 1.0, 0.0, 1.0);
+    if (k > size) { entry = 0.0; }
+    masks_out[out + k] = select(entry, count, is_nan(count));
+  }
+  if (!RELAXED || p + 1u == GROUPS || is_nan(count)) { return; }
+  let here = position(p, w);
+  let slot = (row * (GROUPS - 1u) + p) * SAVED;
+  let left = remaining(kept[slot + 4u]);
+  let draw = settings(row);
+  let state = kept_at(slot);
+  for (var k = state.start + 1; f32(k) <= here.size; k++) { masks_out[out + u32(k)] = 0.0; }
+  var above = 0.0;
+  var walk = walk_from(here, left, state.start);
+  while (walk.live) {
+    let k = walk.k;
+    let words = noise_words(draw, p, k);
+    for (var c = 3; c >= 0; c--) {
+      let point = take(here, left, 0.0, &walk);
+      if (point.p > 0.0) {
+        above += relaxation(state, draw, point, words[c], p, k - 3 + c);
+        masks_out[out + u32(k - 3 + c)] = min(above, 1.0);
+        for (var rest = k - 4 + c; !walk.live && rest >= 0; rest--) { masks_out[out + u32(rest)] = 1.0; }
+      }
+    }
   }
 }
 
-@group(0) @binding(4) var<storage, read_write> log_prob: array<f32>; // [rows]
+@group(0) @binding(1) var<storage, read_write> mode_out: array<f32>; // [law_rows, groups]
+
+@compute @workgroup_size(64)
+fn most_probable(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.law_rows * GROUPS) { return; }
+  let w = i / GROUPS;
+  let p = i % GROUPS;
+  let bad = frame[flag_at(w)] != 0u;
+  mode_out[w * GROUPS + frame[at(GROUP, p, w)]] = select(f32(frame[at(MODE, p, w)]), quiet_nan(), bad);
+}
+
+// ---- Moments of the exact law: one invocation per row of the law.
+@group(0) @binding(2) var<storage, read_write> mean_out: array<f32>; // [law_rows, groups]
+@group(0) @binding(3) var<storage, read_write> covariance_out: array<f32>; // [law_rows, groups]: of the first position's group with every group
+// log P(mode); and of the first position's count x, the mean of log C(m, x) w^x above its value at the mode.
+@group(0) @binding(4) var<storage, read_write> summary: array<f32>; // [law_rows, 2]
+
+// Sums over a conditional's values, against the probability of one value: of all others, and of their distance from it.
+struct Around { others: f32, moment: f32 }
+
+fn around(here: Position, s: Remaining, value: f32) -> Around {
+  let range = values(here, s);
+  let cut = f_exp(-TAIL);
+  var sums = Around(0.0, 0.0);
+  var probability = 1.0;
+  for (var k = value; k < f32(range.high) && probability >= cut; k += 1.0) {
+    probability *= step(here, k, s.value);
+    sums.others += probability;
+    sums.moment += probability * (k + 1.0 - value);
+  }
+  probability = 1.0;
+  for (var k = value; k > f32(range.low) && probability >= cut; k -= 1.0) {
+    probability /= step(here, k - 1.0, s.value);
+    sums.others += probability;
+    sums.moment += probability * (k - 1.0 - value);
+  }
+  return sums;
+}
+
+@compute @workgroup_size(64)
+fn moments(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  if (i >= params.count) { return; }
+  let w = params.first + i;
+  if (frame[flag_at(w)] != 0u) {
+    for (var j = 0u; j < GROUPS; j++) { mean_out[w * GROUPS + j] = quiet_nan(); covariance_out[w * GROUPS + j] = quiet_nan(); }
+    summary[2u * w] = quiet_nan();
+    summary[2u * w + 1u] = quiet_nan();
+    return;
+  }
+  let last = frame[at(GROUP, GROUPS - 1u, w)];
+  // By the mode's own path: -log P(mode) is the sum over positions of log(1 + everything else / the mode).
+  var log_prob = 0.0;
+  let n = bitcast<f32>(frame[draws_of(w)]);
+  var s = n;
+  for (var p = 0u; p + 1u < GROUPS; p++) {
+    let mode = frame[at(MODE, p, w)];
+    log_prob -= f_log1p(around(position(p, w), remaining(s), f32(mode)).others);
+    s -= f32(mode);
+  }
+  summary[2u * w] = log_prob;
+  // Sums over the first position's window.
+  var excess = 0.0;
+  if (GROUPS > 1u) {
+    let here = position(0u, w);
+    let mode = frame[at(MODE, 0u, w)];
+    let left = remaining(n);
+    let sums = around(here, left, f32(mode));
+    let own = sums.moment / (1.0 + sums.others);
+    for (var j = 0u; j < GROUPS; j++) { covariance_out[w * GROUPS + j] = 0.0; mean_out[w * GROUPS + j] = 0.0; }
+    var variance = 0.0;
+    var sum = 0.0;
+    let range = values(here, left);
+    let cut = f_exp(-TAIL);
+    // Up from the mode, then down from the value below it.
+    for (var direction = 1; direction >= -1; direction -= 2) {
+      var k = i32(mode);
+      var weight = 1.0;
+      var level = 0.0; // log C(m, k) w^k above that at the mode
+      while (weight >= cut) {
+        if (direction == 1 || k < i32(mode)) {
+          let deviation = f32(k) - f32(mode) - own;
+          sum += weight;
+          variance += weight * deviation * deviation;
+          excess += weight * level;
+          for (var j = 1u; j + 1u < GROUPS; j++) {
+            let group = w * GROUPS + frame[at(GROUP, j, w)];
+            let table = mean_table(1u, j, w);
+            let mean = rest_mean(here, table, k, left);
+            mean_out[group] += weight * mean;
+            covariance_out[group] += weight * deviation * (mean - rest_mean(here, table, i32(mode), left));
+          }
+        }
+        if (direction == 1) {
+          if (k >= range.high) { break; }
+          weight *= step(here, f32(k), n);
+          level += f_log(here.odds * (here.size - f32(k)) / f32(k + 1));
+        } else {
+          if (k <= range.low) { break; }
+          weight /= step(here, f32(k - 1), n);
+          level -= f_log(here.odds * (here.size - f32(k - 1)) / f32(k));
+        }
+        k += direction;
+      }
+    }
+    for (var j = 0u; j < GROUPS; j++) { covariance_out[w * GROUPS + j] /= sum; mean_out[w * GROUPS + j] /= sum; }
+    let first = w * GROUPS + frame[at(GROUP, 0u, w)];
+    mean_out[first] = f32(mode) + own;
+    covariance_out[first] = variance / sum;
+    excess /= sum;
+  }
+  summary[2u * w + 1u] = excess;
+  // The last position takes the rest, so that means sum to n and covariances to 0.
+  var mean = n;
+  var covariance = 0.0;
+  for (var j = 0u; j + 1u < GROUPS; j++) {
+    let group = w * GROUPS + frame[at(GROUP, j, w)];
+    mean -= mean_out[group];
+    covariance -= covariance_out[group];
+  }
+  mean_out[w * GROUPS + last] = mean;
+  covariance_out[w * GROUPS + last] = covariance;
+}
+
+// ---- log P(x) of the exact law, one invocation per row: log P(mode) plus differences of log C(m_i, x_i) w_i^x_i, summed as whole numbers and
+// fractions, so that numbers of millions that cancel leave no error.
+@group(0) @binding(1) var<storage, read> weights_of_score: array<f32>; // [weight_rows, groups]
+@group(0) @binding(2) var<storage, read> scored: array<f32>; // [rows, groups]
+@group(0) @binding(3) var<storage, read> factorials: array<u32>; // log k! for k = 0 .. : whole part, then the fraction's bits
+@group(0) @binding(4) var<storage, read> summary_in: array<f32>;
+@group(0) @binding(5) var<storage, read_write> log_prob_out: array<f32>; // [rows]
+
+struct Split { whole: i32, fraction: f32 }
+
+fn log_factorial(k: u32) -> Split { return Split(bitcast<i32>(factorials[2u * k]), bitcast<f32>(factorials[2u * k + 1u])); }
+
+// log C(m, x) - log C(m, y)
+fn log_choose_difference(m: u32, x: u32, y: u32) -> Split {
+  let a = log_factorial(y);
+  let b = log_factorial(x);
+  let c = log_factorial(m - y);
+  let d = log_factorial(m - x);
+  return Split((a.whole - b.whole) + (c.whole - d.whole), (a.fraction - b.fraction) + (c.fraction - d.fraction));
+}
+
+// d l without rounding but of the last fraction: the fraction of l in units of 2^-31, times |d| < 2^24, in 64 bits.
+fn exact_product(d: i32, l: f32) -> Split {
+  let whole = clamp(round(l), -127.0, 127.0);
+  let fraction = l - whole;
+  if (abs(fraction) > 0.5) { return Split(0, f32(d) * l); } // weights beyond e^127
+  let units = u32(abs(fraction) * 2147483648.0);
+  let size = u32(abs(d));
+  let high = mul_hi(size, units);
+  let low = size * units;
+  let sign = select(1, -1, (d < 0) != (fraction < 0.0));
+  let part = f32(low & 0x7fffffffu) * 4.656612873077393e-10;
+  return Split(d * i32(whole) + sign * i32((high << 1u) | (low >> 31u)), f32(sign) * part);
+}
+
+fn count_of(value: f32) -> u32 { return u32(clamp(value, 0.0, 16777216.0)); }
 
 @compute @workgroup_size(64)
 fn score(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let row = linear_id(global, groups, 64u);
   if (row >= params.rows) { return; }
-  let K = params.groups;
-  let w = select(row, 0u, params.weight_rows == 1u);
-  var s = params.draws;
-  var sum = 0.0;
+  let w = select(row, 0u, params.law_rows == 1u);
+  let weights = select(w, 0u, params.weight_rows == 1u) * GROUPS;
+  var whole = 0;
+  var fraction = 0.0;
+  var drawn = 0u;
   var outside = false;
-  for (var p = 0u; p < K; p++) {
-    let value = drawn[row * K + p];
-    let x = u32(max(value, 0.0));
+  for (var p = 0u; p < GROUPS; p++) {
+    let group = frame[at(GROUP, p, w)];
+    let m = frame[at(SIZE, p, w)];
+    let value = scored[row * GROUPS + group];
+    var x = count_of(value);
     // Not a count, or more than there are: no probability.
-    if (!(value >= 0.0) || f32(x) != value || x > s || x > sizes[p] || s - x > sizes[K + p]) { outside = true; break; }
-    if (p + 1u < K) {
-      let log_weight = log_weights[w * K + p];
-      let next = table(w, p + 1u);
-      let window = window_of(log_weight, sizes[p], sizes[K + p], s, next, TAIL);
-      var total = 0.0;
-      var log_p = window.log_low;
-      for (var k = window.low; k <= window.high; k++) {
-        total += f_exp(log_p);
-        if (k < window.high) { log_p += step(log_weight, sizes[p], k, s, next); }
-      }
-      let middle = mode(log_weight, sizes[p], sizes[K + p], s, next);
-      var at = 0.0;
-      for (var k = middle; k < x; k++) { at += step(log_weight, sizes[p], k, s, next); }
-      for (var k = middle; k > x; k--) { at -= step(log_weight, sizes[p], k - 1u, s, next); }
-      sum += at - f_log(total);
+    if (is_nan(value) || f32(x) != value || x > m) { outside = true; x = 0u; }
+    drawn += x;
+    let mode = frame[at(MODE, p, w)];
+    if (x != mode && m > 0u) {
+      let choose = log_choose_difference(m, x, mode);
+      let power = exact_product(i32(x) - i32(mode), weights_of_score[weights + group]);
+      whole += choose.whole + power.whole;
+      fraction += choose.fraction + power.fraction;
     }
-    s -= x;
   }
-  if (outside) { sum = minus_infinity(); }
-  if (has_nan(w)) { let nan = 0x7fc00000u; sum = bitcast<f32>(nan); }
-  log_prob[row] = sum;
+  if (f32(drawn) != bitcast<f32>(frame[draws_of(w)])) { outside = true; }
+  var result = f32(whole) + fraction + summary_in[2u * w];
+  if (outside) { result = minus_infinity(); }
+  if (frame[flag_at(w)] != 0u) { result = quiet_nan(); }
+  log_prob_out[row] = result;
 }
 
-@group(0) @binding(0) var<storage, read> score_means: array<f32>;
-@group(0) @binding(1) var<storage, read> scored: array<f32>; // [rows, groups]
-@group(0) @binding(2) var<storage, read> dscore: array<f32>; // [rows]
+@group(0) @binding(0) var<storage, read> score_means: array<f32>; // [law_rows, groups]
+@group(0) @binding(1) var<storage, read> dscore: array<f32>; // [rows]
 @group(0) @binding(3) var<storage, read_write> dscore_weights: array<f32>; // [rows, groups]
 
 @compute @workgroup_size(64)
 fn differentiate_score(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = linear_id(global, groups, 64u);
-  if (i >= params.rows * params.groups) { return; }
-  let row = i / params.groups;
-  let j = i % params.groups;
-  let w = select(row, 0u, params.weight_rows == 1u);
-  let mean = score_means[(w * params.groups * params.groups + j) * (params.draws + 1u) + params.draws];
-  dscore_weights[i] = dscore[row] * (scored[i] - mean);
+  if (i >= params.rows * GROUPS) { return; }
+  let row = i / GROUPS;
+  let w = select(row, 0u, params.law_rows == 1u);
+  dscore_weights[i] = dscore[row] * (scored[i] - score_means[w * GROUPS + i % GROUPS]);
+}
+
+// ---- log P(x) of the merged law and its gradient: a conditional per position, each with its own sum.
+@group(0) @binding(4) var<storage, read_write> merged_out: array<f32>; // [rows]
+@group(0) @binding(4) var<storage, read> dmerged: array<f32>; // [rows]
+@group(0) @binding(5) var<storage, read_write> dmerged_weights: array<f32>; // [rows, groups]
+
+struct Conditional { log_prob: f32, mean: f32, inside: bool }
+
+fn conditional(p: u32, w: u32, x: u32, s: u32) -> Conditional {
+  let here = position(p, w);
+  let left = remaining(f32(s));
+  let range = values(here, left);
+  if (i32(x) < range.low || i32(x) > range.high || f32(s - x) > here.rest) { return Conditional(0.0, 0.0, false); }
+  // Steps fall with k: the mode is the first k whose step is at most 1.
+  var mode = range.low;
+  var b = range.high;
+  while (mode < b) {
+    let k = (mode + b) / 2;
+    if (step(here, f32(k), left.value) > 1.0) { mode = k + 1; } else { b = k; }
+  }
+  let sums = around(here, left, f32(mode));
+  var result = -f_log1p(sums.others);
+  if (i32(x) != mode) {
+    let own = log_choose_difference(u32(here.size), x, u32(mode));
+    let rest = log_choose_difference(u32(here.rest), s - x, s - u32(mode));
+    let power = (f32(x) - f32(mode)) * f_log(here.odds / here.rest_odds);
+    result += f32(own.whole + rest.whole) + power + (own.fraction + rest.fraction);
+  }
+  return Conditional(result, f32(mode) + sums.moment / (1.0 + sums.others), true);
+}
+
+@compute @workgroup_size(64)
+fn score_merged(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let row = linear_id(global, groups, 64u);
+  if (row >= params.rows) { return; }
+  let w = select(row, 0u, params.law_rows == 1u);
+  var s = u32(bitcast<f32>(frame[draws_of(w)]));
+  var sum = 0.0;
+  var outside = false;
+  for (var p = 0u; p < GROUPS; p++) {
+    let value = scored[row * GROUPS + frame[at(GROUP, p, w)]];
+    let x = count_of(value);
+    if (is_nan(value) || f32(x) != value || x > s || x > frame[at(SIZE, p, w)]) { outside = true; break; }
+    if (p + 1u < GROUPS) {
+      let here = conditional(p, w, x, s);
+      sum += here.log_prob;
+      if (!here.inside) { outside = true; break; }
+    }
+    s -= x;
+  }
+  if (outside || s != 0u) { sum = minus_infinity(); }
+  if (frame[flag_at(w)] != 0u) { sum = quiet_nan(); }
+  merged_out[row] = sum;
+}
+
+@compute @workgroup_size(64)
+fn differentiate_merged(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let row = linear_id(global, groups, 64u);
+  if (row >= params.rows) { return; }
+  let w = select(row, 0u, params.law_rows == 1u);
+  let base = row * GROUPS;
+  let bad = frame[flag_at(w)] != 0u;
+  for (var j = 0u; j < GROUPS; j++) { dmerged_weights[base + j] = select(0.0, quiet_nan(), bad); }
+  if (bad) { return; }
+  var s = u32(bitcast<f32>(frame[draws_of(w)]));
+  for (var p = 0u; p + 1u < GROUPS; p++) {
+    let group = frame[at(GROUP, p, w)];
+    let x = min(count_of(scored[base + group]), s);
+    let here = conditional(p, w, x, s);
+    let t = dmerged[row] * (f32(x) - here.mean);
+    dmerged_weights[base + group] += t;
+    let whole = f32(frame[at(REST, p, w)]) * bitcast<f32>(frame[at(REST_ODDS, p, w)]);
+    for (var j = p + 1u; j < GROUPS; j++) {
+      let share = f32(frame[at(SIZE, j, w)]) * bitcast<f32>(frame[at(ODDS, j, w)]) / max(whole, 1e-37);
+      dmerged_weights[base + frame[at(GROUP, j, w)]] -= t * share;
+    }
+    s -= x;
+  }
 }

@@ -49,6 +49,13 @@ impl Case {
         Ok(numbers)
     }
 
+    /// An object inside the case.
+    pub fn inner(&self, field: &str) -> Result<Self> {
+        let object = self.fields.get(field).and_then(Value::as_object);
+        let fields = object.with_context(|| format!("case {}: field `{field}` is missing or no object", self.id))?;
+        Ok(Self { id: self.id.clone(), fields: fields.clone() })
+    }
+
     /// An input: at least one number, each exactly an f32, so that both precisions see the same.
     pub fn inputs(&self, field: &str) -> Result<Vec<f32>> {
         let numbers = self.numbers(field)?;

@@ -97,10 +97,23 @@ impl Line {
         got: &[f64],
         tolerance: impl Fn(usize) -> Tolerance,
     ) -> Result<()> {
-        let want = case.numbers(field)?;
+        self.compare_with(case, got, &case.numbers(field)?, tolerance)
+    }
+
+    /// As [`Self::compare`], with numbers that were made of fields.
+    ///
+    /// # Errors
+    /// As [`Self::compare`].
+    pub fn compare_with(
+        &mut self,
+        case: &Case,
+        got: &[f64],
+        want: &[f64],
+        tolerance: impl Fn(usize) -> Tolerance,
+    ) -> Result<()> {
         let (n, length) = (want.len(), got.len());
-        ensure!(n == length, "case {}: field `{field}` holds {n} numbers, not {length}", case.id);
-        for (index, (&got, &want)) in got.iter().zip(&want).enumerate() {
+        ensure!(n == length, "case {}: `{}` holds {n} numbers, not {length}", case.id, self.quantity);
+        for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
             let tolerance = tolerance(index);
             let value = Worst { index, ..measure(self.precision, got, want, &tolerance) };
             self.compared += 1;
@@ -114,6 +127,11 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    /// Whether anything was compared.
+    pub fn compared(&self) -> bool {
+        self.compared > 0
     }
 
     pub fn result(&self) -> &'static str {

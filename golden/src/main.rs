@@ -4,6 +4,7 @@
 //! precision. Add one as a module and a row of [`SCHEMAS`].
 
 mod case;
+mod fisher;
 mod gumbel_softmax;
 mod gumbel_transform;
 mod line;
@@ -25,6 +26,9 @@ use crate::line::Line;
 type Checker = fn(&Gpu, &[Case]) -> Result<Vec<Line>>;
 
 const SCHEMAS: &[(&str, Checker)] = &[
+    ("fisher_multi/1", fisher::multi),
+    ("fisher_multi_big/1", fisher::multi_big),
+    ("fisher_uni/1", fisher::uni),
     ("gumbel_softmax/1", gumbel_softmax::check),
     ("gumbel_transform/1", gumbel_transform::check),
     ("log_softmax/1", log_softmax::check),
@@ -32,9 +36,6 @@ const SCHEMAS: &[(&str, Checker)] = &[
 
 /// Schemas of laws and relaxations that softurn does not compute, or does not compare yet.
 const WITHOUT_OPERATION: &[&str] = &[
-    "fisher_multi/1",
-    "fisher_multi_big/1",
-    "fisher_uni/1",
     "gumbel_softmax_expect/1",
     "ksubset/1",
     "plackett_luce/1",

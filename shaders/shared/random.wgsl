@@ -11,26 +11,38 @@ fn mul_hi(a: u32, b: u32) -> u32 {
   return ah * bh + (mid >> 16u) + (cross >> 16u);
 }
 
+fn philox_round(c: vec4<u32>, k: vec2<u32>) -> vec4<u32> {
+  return vec4<u32>(mul_hi(0xCD9E8D57u, c.z) ^ c.y ^ k.x, 0xCD9E8D57u * c.z, mul_hi(0xD2511F53u, c.x) ^ c.w ^ k.y, 0xD2511F53u * c.x);
+}
+
+// Without a loop: on software adapters a turn costs as much as half a round.
 fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
-  var c = counter;
-  var k = key;
-  for (var round = 0; round < 10; round++) {
-    let low0 = 0xD2511F53u * c.x;
-    let low1 = 0xCD9E8D57u * c.z;
-    c = vec4<u32>(mul_hi(0xCD9E8D57u, c.z) ^ c.y ^ k.x, low1, mul_hi(0xD2511F53u, c.x) ^ c.w ^ k.y, low0);
-    k += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
-  }
-  return c;
+  let weyl = vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
+  var c = philox_round(counter, key);
+  c = philox_round(c, key + weyl);
+  c = philox_round(c, key + 2u * weyl);
+  c = philox_round(c, key + 3u * weyl);
+  c = philox_round(c, key + 4u * weyl);
+  c = philox_round(c, key + 5u * weyl);
+  c = philox_round(c, key + 6u * weyl);
+  c = philox_round(c, key + 7u * weyl);
+  c = philox_round(c, key + 8u * weyl);
+  return philox_round(c, key + 9u * weyl);
 }
 
 // [0, 1), a multiple of 2^-24.
 fn uniform_from(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8; }
 
-// Exp(1) = -log(u) with u = (bits + 1/2) 2^-32; above one half by log1p of the complement, so that values down to 2^-33 occur.
+// Exp(1) = -log(u) with u = (bits + 1/2) 2^-32; near 1 by the complement, so that values down to 2^-33 occur. One polynomial for both.
 fn exponential_from(bits: u32) -> f32 {
-  let scale = 2.3283064365386963e-10;
-  if (bits < 0x80000000u) { return -f_log((f32(bits) + 0.5) * scale); }
-  return -f_log1p(-((f32(~bits) + 0.5) * scale));
+  let high = bits > 0xb8000000u; // u above 0.72
+  let x = (f32(select(bits, ~bits, high)) + 0.5) * 2.3283064365386963e-10;
+  let word = bitcast<u32>(x);
+  let m = bitcast<f32>((word & 0x007fffffu) | 0x3f000000u);
+  let small = m < 0.70710678;
+  let z = select(select(m, 2.0 * m, small) - 1.0, -x, high);
+  let exponent = select(f32(i32(word >> 23u) - select(126, 127, small)), 0.0, high);
+  return -((z + ((log_poly(z) + exponent * -2.12194440e-4) - 0.5 * z * z)) + exponent * 0.693359375);
 }
 
 // Gumbel(0, 1) = -log(Exp(1)), from -3.13 to 22.9.

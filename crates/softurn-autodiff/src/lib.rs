@@ -36,6 +36,7 @@ mod var;
 
 pub use check::check_gradients;
 pub use error::{Error, Result};
+pub use ops::FisherHypergeometricDraw;
 pub use optim::{Adam, Schedule};
 pub use params::{Param, ParameterState, Parameters};
 pub use tape::{Gradients, Rule, Tape};

@@ -147,6 +147,23 @@ impl Tape {
         self.record_kind(op, inputs, outputs, || Kind::Rule(Box::new(rule)))
     }
 
+    /// As [`Tape::record`], for an operation whose number of results is known only when it runs.
+    ///
+    /// # Errors
+    /// As [`Tape::record`].
+    pub fn record_all<'t>(
+        &'t self,
+        op: &'static str,
+        inputs: &[&Var<'t>],
+        outputs: Vec<Tensor>,
+        rule: impl Rule + 'static,
+    ) -> Result<Vec<Var<'t>>> {
+        let shapes = outputs.iter().map(|value| value.shape().clone()).collect();
+        let first = self.record_node(op, inputs, shapes, || Kind::Rule(Box::new(rule)))?;
+        let with_id = |(output, value)| Var::new(self, value, first.map(|first| VarId { output, ..first }));
+        Ok(outputs.into_iter().enumerate().map(with_id).collect())
+    }
+
     /// Records an operation that has no gradient: a backward pass that reaches it is an error that names it.
     ///
     /// # Errors
@@ -167,17 +184,31 @@ impl Tape {
         outputs: [Tensor; N],
         kind: impl FnOnce() -> Kind,
     ) -> Result<[Var<'t>; N]> {
+        let shapes = outputs.iter().map(|value| value.shape().clone()).collect();
+        let first = self.record_node(op, inputs, shapes, kind)?;
+        let mut output = 0..;
+        Ok(outputs.map(|value| {
+            let output = output.next().unwrap_or_default();
+            Var::new(self, value, first.map(|first| VarId { output, ..first }))
+        }))
+    }
+
+    /// The first result of a new node; none when no input wants a gradient.
+    fn record_node(
+        &self,
+        op: &'static str,
+        inputs: &[&Var<'_>],
+        outputs: Vec<Shape>,
+        kind: impl FnOnce() -> Kind,
+    ) -> Result<Option<VarId>> {
         if let Some(input) = inputs.iter().position(|var| !std::ptr::eq(var.tape(), self)) {
             return Err(Error::OtherTape { op, input });
         }
         let ids: Vec<Option<VarId>> = inputs.iter().map(|var| var.id()).collect();
         if ids.iter().all(Option::is_none) {
-            return Ok(outputs.map(|value| Var::new(self, value, None)));
+            return Ok(None);
         }
-        let shapes = outputs.iter().map(|value| value.shape().clone()).collect();
-        let first = self.push(op, ids, shapes, kind())?;
-        let mut output = 0..;
-        Ok(outputs.map(|value| Var::new(self, value, output.next().map(|output| VarId { output, ..first }))))
+        Ok(Some(self.push(op, ids, outputs, kind())?))
     }
 
     fn push(&self, op: &'static str, inputs: Vec<Option<VarId>>, outputs: Vec<Shape>, kind: Kind) -> Result<VarId> {

@@ -16,6 +16,7 @@ mod softmax;
 mod squared_error;
 mod unary;
 
+pub use fisher_hypergeometric::FisherHypergeometricDraw;
 use softurn_kernels::{Error as KernelError, Tensor};
 
 use crate::Result;
@@ -26,13 +27,4 @@ pub(crate) fn only(dy: &[Option<Tensor>]) -> Result<&Tensor> {
         [Some(dy)] => Ok(dy),
         _ => Err(KernelError::argument("backward", "dy", "is not one gradient").into()),
     }
-}
-
-/// Straight-through draws do not depend on their temperature, so their kernels would find a bad one in the backward pass
-/// only.
-fn valid_temperature(op: &'static str, temperature: f32) -> Result<()> {
-    if temperature.is_finite() && temperature > 0.0 {
-        return Ok(());
-    }
-    Err(KernelError::argument(op, "temperature", format!("is {temperature}, not a positive number")).into())
 }

@@ -3,7 +3,7 @@
 
 use softurn_autodiff::{Tape, Var, check_gradients};
 use softurn_kernels::ops::binary::Binary;
-use softurn_kernels::ops::fisher_hypergeometric::{self, Urn, cpu::Law};
+use softurn_kernels::ops::fisher_hypergeometric::{Law, Noise, Order, Prepared, Sampling, Urn, cpu};
 use softurn_kernels::ops::matmul::{Activation, Options};
 use softurn_kernels::ops::reduce::{Axis, Reduction};
 use softurn_kernels::ops::unary::Unary;
@@ -165,36 +165,72 @@ fn gaussian_mixture() -> Result {
 fn fisher_hypergeometric_log_prob() -> Result {
     let urn = Urn::new(gpu(), &[5, 4, 6], 7)?;
     let counts = gpu().tensor(&[2.0, 2.0, 3.0, 5.0, 1.0, 1.0, 0.0, 3.0, 4.0], [3, 3])?;
-    for rows in [1, 3] {
-        check(&[&values([rows, 3], 23)], |x| {
-            let tables = fisher_hypergeometric::tabulate(gpu(), &urn, x[0].value())?;
-            x[0].fisher_hypergeometric_log_prob(&tables, &counts)
-        })?;
+    for law in [Law::Exact, Law::Merged(Order::Given(vec![1, 2, 0]))] {
+        for rows in [1, 3] {
+            check(&[&values([rows, 3], 23)], |x| {
+                let prepared = Prepared::new(gpu(), &urn, &law, x[0].value())?;
+                x[0].fisher_hypergeometric_log_prob(&prepared, &counts)
+            })?;
+        }
     }
     Ok(())
 }
 
+/// Relaxed counts and their log-probabilities against central differences, with respect to the log weights and to a
+/// real number of draws.
 #[test]
-fn fisher_hypergeometric_rsample() -> Result {
+fn fisher_hypergeometric_relaxed() -> Result {
+    let (rows, key) = (3, Key::new(8));
+    let urn = Urn::per_row(gpu(), 3, &[40, 38, 42], &[30, 31, 28])?;
+    let draws = gpu().tensor(&[30.3f32, 31.2, 28.1], [rows])?;
+    for law in [Law::Exact, Law::Merged(Order::Natural)] {
+        // Masks of the last group have a kink at every whole count: their gradient is checked with the kernel's twin.
+        for output in 0..2 {
+            let sampling = Sampling { noise: Noise::Key(key), temperature: 1.3, relaxed: true, scored: output == 1 };
+            let inputs = [values([rows, 3], 23), draws.clone()];
+            check_gradients(gpu(), &inputs, |_, x| relaxed(&urn, &law, &sampling, output, x), 2e-2)?;
+        }
+    }
+    Ok(())
+}
+
+/// Counts or log-probabilities of relaxed draws.
+fn relaxed<'t>(urn: &Urn, law: &Law, sampling: &Sampling<'_>, output: usize, x: &[Var<'t>]) -> Result<Var<'t>> {
+    let prepared = Prepared::with_draws(gpu(), urn, law, x[0].value(), x[1].value())?;
+    let rows = prepared.law_rows();
+    let draw = x[0].fisher_hypergeometric_rsample(&prepared, Some(&x[1]), rows, sampling, false)?;
+    Ok(if output == 0 { draw.counts } else { draw.sampled_log_prob.unwrap() })
+}
+
+#[test]
+fn fisher_hypergeometric_straight_through() -> Result {
     let (sizes, draws, rows, key, temperature) = ([5, 4, 6], 7, 4, Key::new(5), 0.5);
     let urn = Urn::new(gpu(), &sizes, draws)?;
     for weight_rows in [1, rows] {
         let tape = Tape::new(gpu());
         let log_weights = tape.leaf(&values([weight_rows, 3], 24))?;
-        let tables = fisher_hypergeometric::tabulate(gpu(), &urn, log_weights.value())?;
-        let counts = log_weights.fisher_hypergeometric_rsample(&tables, rows, key, temperature)?;
-        let error = log_weights.fisher_hypergeometric_rsample(&tables, rows, key, 0.0).unwrap_err();
-        assert!(error.to_string().starts_with("fisher_hypergeometric_rsample: temperature is 0"), "{error}");
+        let prepared = Prepared::new(gpu(), &urn, &Law::Exact, log_weights.value())?;
+        let draw = |temperature| {
+            let sampling = Sampling::straight_through(key, temperature);
+            log_weights.fisher_hypergeometric_rsample(&prepared, None, rows, &sampling, false)
+        };
+        let counts = draw(temperature)?.counts;
+        let error = draw(0.0).unwrap_err();
+        assert!(error.to_string().starts_with("fisher_hypergeometric: temperature is 0"), "{error}");
         let dcounts = values([rows, 3], 25);
         let (weights, x, dx) = (wide(&log_weights.read()?), counts.read()?, wide(&dcounts.read()?));
         let got = tape.backward_with(&counts, &dcounts)?.of(&log_weights).unwrap().read()?;
         let mut expected = vec![0.0; weight_rows * 3];
         for row in 0..rows {
             let at = if weight_rows == 1 { 0 } else { row * 3 };
-            let law = Law { sizes: &sizes, draws, log_weights: &weights[at..at + 3] };
-            let drawn = law.forward(row, key);
-            assert!(drawn.iter().zip(&x[row * 3..]).all(|(&a, &b)| a as f32 == b), "row {row} differs from its twin");
-            let gradient = law.backward(row, &drawn, &dx[row * 3..row * 3 + 3], key, f64::from(temperature));
+            let law = cpu::Law { sizes: &sizes, draws, log_weights: &weights[at..at + 3] };
+            let noise = cpu::noise(row, key);
+            let how = cpu::Draw { merged: None, relaxed: false, temperature: f64::from(temperature), noise: &noise };
+            let drawn = law.draw(&how, f64::from(draws));
+            let same = drawn.counts.iter().zip(&x[row * 3..]).all(|(&a, &b)| a == f64::from(b));
+            assert!(same, "row {row} differs from its twin");
+            let up = cpu::Upstream { counts: &dx[row * 3..row * 3 + 3], log_prob: 0.0, masks: None };
+            let (gradient, _) = law.backward(&how, f64::from(draws), &drawn, &up);
             gradient.iter().enumerate().for_each(|(j, g)| expected[at + j] += g);
         }
         for (i, (&got, expected)) in got.iter().zip(&expected).enumerate() {

@@ -1,8 +1,12 @@
 //! Distributions over discrete structure, with the field's names for what can be asked of them.
 
+mod fisher_hypergeometric;
 mod multivariate_fisher_hypergeometric;
 
+pub use fisher_hypergeometric::FisherHypergeometric;
 pub use multivariate_fisher_hypergeometric::MultivariateFisherHypergeometric;
+pub use softurn_autodiff::FisherHypergeometricDraw;
+pub use softurn_kernels::ops::fisher_hypergeometric::{Law, Noise, Order, Sampling, Urn};
 
 use crate::{Error, Result};
 

@@ -247,7 +247,7 @@ impl Model {
             Prior::Hypergeometric => {
                 let law = MultivariateFisherHypergeometric::with_urn(weights, &self.urn)?;
                 let sizes = law.rsample(key, Temperature::new(self.params.temperature)?)?;
-                let total = self.urn.draws() as f32 + self.params.k as f32;
+                let total = self.urn.draws(0) as f32 + self.params.k as f32;
                 Ok(sizes.affine(1.0 / total, 1.0 / total)?.log()?)
             }
         }

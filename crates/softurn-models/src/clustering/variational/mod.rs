@@ -18,7 +18,8 @@ mod params;
 
 use ndarray::Array2;
 use softurn_autodiff::{Parameters, Tape};
-use softurn_kernels::ops::{fisher_hypergeometric, reduce, softmax};
+use softurn_kernels::ops::fisher_hypergeometric::{self, Law};
+use softurn_kernels::ops::{reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 pub use params::{Params, Prior};
@@ -182,8 +183,9 @@ impl Model {
             }
             Prior::Categorical => Ok(softmax::forward_log(gpu, &parameters.tensor(self.weights())?, 1.0)?),
             Prior::Hypergeometric => {
-                let tables = fisher_hypergeometric::tabulate(gpu, self.urn(), &parameters.tensor(self.weights())?)?;
-                let mean = fisher_hypergeometric::mean(gpu, &tables)?.read()?;
+                let weights = parameters.tensor(self.weights())?;
+                let law = fisher_hypergeometric::Prepared::new(gpu, self.urn(), &Law::Exact, &weights)?;
+                let mean = fisher_hypergeometric::mean(gpu, &law)?.read()?;
                 let total: f32 = mean.iter().sum();
                 let log: Vec<f32> = mean.iter().map(|x| (x / total).max(1e-12).ln()).collect();
                 Ok(gpu.tensor(&log, [1, self.k()])?)
