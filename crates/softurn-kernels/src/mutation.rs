@@ -80,14 +80,14 @@ const UNARY: &[Mutant] = &[
 
 const IN_RANDOM: &[Mutant] = &[
     everywhere("random", "a round constant of Philox", "shared/random", "0xBB67AE85u", "0xBB67AE84u"),
-    everywhere("random", "a multiplier of Philox", "shared/random", "let low1 = 0xCD9E8D57u", "let low1 = 0xCD9E8D55u"),
+    everywhere("random", "a multiplier of Philox", "shared/random", ", 0xCD9E8D57u * c.z,", ", 0xCD9E8D55u * c.z,"),
     everywhere("random", "uniforms with one bit less", "shared/random", "f32(bits >> 8u)", "f32((bits >> 9u) << 1u)"),
     everywhere(
         "random",
         "the upper half of Exp(1) by plain log",
         "shared/random",
-        "return -f_log1p(-((f32(~bits) + 0.5) * scale));",
-        "return -f_log((f32(bits) + 0.5) * scale);",
+        "let high = bits > 0xb8000000u;",
+        "let high = bits > 0xfffffffeu;",
     ),
     everywhere("random", "the angle of normals: a coefficient", "shared/random", "4.1666667e-2 + z", "4.16e-2 + z"),
 ];

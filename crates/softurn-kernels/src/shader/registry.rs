@@ -29,8 +29,14 @@ pub const SHADERS: &[(&str, &str)] = &[
 ];
 
 /// The importable files.
-pub const SHARED: &[(&str, &str)] =
-    &[shader!("shared/index"), shader!("shared/math"), shader!("shared/random"), shader!("shared/reduce")];
+pub const SHARED: &[(&str, &str)] = &[
+    shader!("shared/fisher_law"),
+    shader!("shared/fisher_tables"),
+    shader!("shared/index"),
+    shader!("shared/math"),
+    shader!("shared/random"),
+    shader!("shared/reduce"),
+];
 
 /// The source of `NAME` or `shared/NAME`.
 pub(super) fn source(name: &str) -> Option<&'static str> {

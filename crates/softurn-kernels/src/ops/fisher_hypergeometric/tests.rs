@@ -25,28 +25,54 @@ const RELAXED: Tolerance = Tolerance::new(1e-4, 1e-5, "a mean under the relaxati
 const MEAN_TIMES_GRADIENT: Tolerance = Tolerance::new(2e-4, 3e-6, "the mean's error times |dscore| <= 4");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the recurrence forgets the draws", "(size - s) + (vec4<f32>(", "(size) + (vec4<f32>("),
-    mutant("the average lacks the later groups", "+ f32(s - k + 1u) * r)", "+ 0.0 * r)"),
-    mutant("the walk ends too early", "- (*walk).tail;", "- 2;"),
-    mutant("no sensitivity to the remaining draws", "a += sums.rest;", "a += 0.0 * sums.rest;"),
-    mutant("the temperature is ignored", "delta *= y / draw.temperature;", "delta *= y;"),
+    mutant("the recurrence forgets the draws", "shared/fisher_law", "(size - s) + (vec4<f32>(", "(size) + (vec4<f32>("),
+    mutant("the average lacks the later groups", "shared/fisher_tables", "+ f32(s - k + 1u) * r)", "+ 0.0 * r)"),
+    mutant("the walk ends too early", "shared/fisher_law", "- (*walk).tail;", "- 2;"),
+    mutant(
+        "no sensitivity to the remaining draws",
+        "fisher_hypergeometric",
+        "a += sums.rest;",
+        "a += 0.0 * sums.rest;",
+    ),
+    mutant("the temperature is ignored", "fisher_hypergeometric", "delta *= y / draw.temperature;", "delta *= y;"),
     mutant(
         "noise is shared by the groups",
+        "shared/fisher_law",
         "vec4<u32>(draw.row, p, u32(k) / 4u, STREAM)",
         "vec4<u32>(draw.row, 0u, u32(k) / 4u, STREAM)",
     ),
-    mutant("score against the wrong mean", "(scored[i] - score_means", "(scored[i] + score_means"),
-    mutant("log-factorials lose their fractions", "(a.fraction - b.fraction) +", "0.0 +"),
-    mutant("the merged weight is not a mean", "rest_weight / max(f32(rest), 1.0)", "rest_weight"),
-    mutant("masks are off by one", "clamp(count - f32(k) + 1.0", "clamp(count - f32(k)"),
-    mutant("masks have no gradient", "delta += *prefix - state.mask_mean;", "delta += 0.0;"),
-    mutant("the cubic has no slope", "return slope + f * (2.0 *", "return f * (2.0 *"),
-    mutant("the fused means are forgotten", "sums.part0 += delta * mean0;", "sums.part0 += 0.0 * mean0;"),
-    mutant("values leave the support with a jump", "return u * u * (3.0 - 2.0 * u);", "return 1.0;"),
+    mutant(
+        "score against the wrong mean",
+        "fisher_hypergeometric",
+        "(scored[i] - score_means",
+        "(scored[i] + score_means",
+    ),
+    mutant("log-factorials lose their fractions", "fisher_hypergeometric", "(a.fraction - b.fraction) +", "0.0 +"),
+    mutant(
+        "the merged weight is not a mean",
+        "shared/fisher_tables",
+        "rest_weight / max(f32(rest), 1.0)",
+        "rest_weight",
+    ),
+    mutant("masks are off by one", "fisher_hypergeometric", "clamp(count - f32(k) + 1.0", "clamp(count - f32(k)"),
+    mutant("masks have no gradient", "fisher_hypergeometric", "delta += *prefix - state.mask_mean;", "delta += 0.0;"),
+    mutant("the cubic has no slope", "shared/fisher_law", "return slope + f * (2.0 *", "return f * (2.0 *"),
+    mutant(
+        "the fused means are forgotten",
+        "fisher_hypergeometric",
+        "sums.part0 += delta * mean0;",
+        "sums.part0 += 0.0 * mean0;",
+    ),
+    mutant(
+        "values leave the support with a jump",
+        "shared/fisher_law",
+        "return u * u * (3.0 - 2.0 * u);",
+        "return 1.0;",
+    ),
 ];
 
-const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {
-    Mutant { op: "fisher_hypergeometric", name, shader: "fisher_hypergeometric", from, to, plan: "cpu", hidden: None }
+const fn mutant(name: &'static str, shader: &'static str, from: &'static str, to: &'static str) -> Mutant {
+    Mutant { op: "fisher_hypergeometric", name, shader, from, to, plan: "cpu", hidden: None }
 }
 
 /// Sizes, draws, log weights: one group, empty groups, everything drawn, nothing drawn, skewed weights, many groups, a
