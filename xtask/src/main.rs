@@ -4,6 +4,7 @@
 
 mod demo;
 mod figures;
+mod peers;
 mod shell;
 mod study;
 mod suite;
@@ -67,6 +68,18 @@ enum Task {
         /// Only benches whose name contains this
         filter: Option<String>,
     },
+    /// Time the hypergeometric law beside what PyTorch users would write, in one run
+    Peers {
+        /// A Python that has torch
+        #[arg(long, default_value = "python3")]
+        python: String,
+        /// Rows, separated by commas
+        #[arg(long, default_value = "1,64,1024,16384")]
+        batches: String,
+        /// groups x size of each x draws, separated by commas
+        #[arg(long, default_value = "3x200x180,10x256x256,10x1000x256,4x4096x1024")]
+        shapes: String,
+    },
     /// List the adapters of this machine
     AdapterInfo,
 }
@@ -104,6 +117,7 @@ fn run(cli: Cli) -> Result<()> {
             vulkan::ensure(&repo)?;
             repo.run(repo.cargo().args(["bench", "-p", "softurn-benches", "--"]).args(filter))
         }
+        Task::Peers { python, batches, shapes } => peers::run(&repo, &python, &shapes, &batches),
         Task::AdapterInfo => {
             vulkan::ensure(&repo)?;
             repo.run(repo.cargo().args(["run", "--quiet", "-p", "softurn-cli", "--", "devices"]))

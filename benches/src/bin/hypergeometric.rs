@@ -19,7 +19,8 @@ struct Args {
     /// Rows, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "1,64,1024,16384")]
     batches: Vec<usize>,
-    /// exact, merged, exact-shared, merged-shared (weights shared by the batch), separated by commas
+    /// exact, merged, with -shared (weights shared by the batch) or -scored (with the log-probability of the draw),
+    /// separated by commas
     #[arg(long, value_delimiter = ',', default_value = "exact,merged,exact-shared,merged-shared")]
     forms: Vec<String>,
     /// Print the time of every kernel, by timestamps, to standard error
@@ -58,13 +59,19 @@ fn main() -> Result<()> {
         };
         for &rows in &args.batches {
             for form in &args.forms {
-                let (name, shared) = form.strip_suffix("-shared").map_or((form.as_str(), false), |name| (name, true));
+                let (name, option) = form.split_once('-').unwrap_or((form, ""));
+                let (shared, scored) = match option {
+                    "" => (false, false),
+                    "shared" => (true, false),
+                    "scored" => (false, true),
+                    _ => bail!("--forms: there is no '{form}'"),
+                };
                 let law = match name {
                     "exact" => Law::Exact,
                     "merged" => Law::Merged(Order::Natural),
                     _ => bail!("--forms: there is no '{form}'"),
                 };
-                let line = measure(&gpu, start, &law, [groups, size, draws], rows, shared, args.repeats)?;
+                let line = measure(&gpu, start, &law, [groups, size, draws], rows, shared, scored, args.repeats)?;
                 println!(
                     "{}",
                     json!({"form": format!("softurn-{form}"), "groups": groups, "size": size, "draws": draws,
@@ -82,6 +89,7 @@ fn main() -> Result<()> {
 }
 
 /// CPU milliseconds of a forward, CPU and wall milliseconds of a step, and the high-water mark above the inputs in MB.
+#[expect(clippy::too_many_arguments, reason = "one cell of a table of everything")]
 fn measure(
     gpu: &Gpu,
     start: Instant,
@@ -89,6 +97,7 @@ fn measure(
     [groups, size, draws]: [u32; 3],
     rows: usize,
     shared: bool,
+    scored: bool,
     repeats: usize,
 ) -> Result<[f64; 4]> {
     let k = groups as usize;
@@ -100,7 +109,7 @@ fn measure(
     let weights = gpu.tensor(&weights, [weight_rows, k])?;
     let dcounts = random::normal(gpu, [rows, k], Key::new(2))?;
     dcounts.read()?;
-    let sampling = |i: usize| Sampling::straight_through(Key::new(i as u64), 1.0);
+    let sampling = |i: usize| Sampling { scored, ..Sampling::straight_through(Key::new(i as u64), 1.0) };
     let forward = |i: usize| {
         let prepared = Prepared::new(gpu, &urn, law, &weights)?;
         let draw = law::forward(gpu, &prepared, rows, &sampling(i))?;

@@ -173,14 +173,14 @@ pub fn forward(gpu: &Gpu, prepared: &Prepared, rows: usize, sampling: &Sampling<
     let counts = gpu.uninitialised(OP, [rows, groups].into(), DataType::F32)?;
     let saved = gpu.uninitialised(OP, [(rows * (groups - 1) * SAVED).max(1)].into(), DataType::F32)?;
     let log_prob = gpu.uninitialised(OP, [if sampling.scored { rows } else { 1 }].into(), DataType::F32)?;
-    let nothing = gpu.zeros([1])?;
+    let nothing = prepared.frame(); // bound where nothing is read
     let [key_low, key_high] = sampling.words();
     prepared.for_each_part(gpu, rows, Need::ratios(sampling.fused(prepared)), |tables, params| {
         gpu.dispatch(Call {
             op: OP,
             entry: "forward",
             constants: &sampling.constants(prepared),
-            inputs: &[prepared.frame(), tables, given(sampling, &nothing)],
+            inputs: &[prepared.frame(), tables, given(sampling, nothing)],
             outputs: &[&counts, &saved, &log_prob],
             params: bytemuck::bytes_of(&Params {
                 key_low,
@@ -254,7 +254,7 @@ pub fn backward(
     // Two tensors in one buffer: a stage binds eight.
     let draws_at = (rows * groups).next_multiple_of(64);
     let gradient = gpu.uninitialised(OP, [draws_at + rows].into(), DataType::F32)?;
-    let nothing = gpu.zeros([1])?;
+    let nothing = prepared.frame(); // bound where nothing is read
     let [key_low, key_high] = sampling.words();
     let mut constants = sampling.constants(prepared);
     constants[4].1 = f64::from(u8::from(upstream.log_prob.is_some()));
@@ -267,11 +267,11 @@ pub fn backward(
             inputs: &[
                 prepared.frame(),
                 tables,
-                given(sampling, &nothing),
+                given(sampling, nothing),
                 &draw.saved,
                 upstream.counts,
-                upstream.log_prob.unwrap_or(&nothing),
-                upstream.masks.unwrap_or(&nothing),
+                upstream.log_prob.unwrap_or(nothing),
+                upstream.masks.unwrap_or(nothing),
             ],
             outputs: &[&gradient],
             params: bytemuck::bytes_of(&Params {
@@ -300,7 +300,7 @@ pub fn masks(gpu: &Gpu, prepared: &Prepared, draw: &Draw, sampling: &Sampling<'_
     let prepared = &prepared.reaching(gpu, sampling.temperature)?;
     let width = prepared.urn().widest() + 1;
     let masks = gpu.uninitialised(OP, [rows, groups, width].into(), DataType::F32)?;
-    let nothing = gpu.zeros([1])?;
+    let nothing = prepared.frame(); // bound where nothing is read
     let [key_low, key_high] = sampling.words();
     prepared.for_each_part(gpu, rows, Need::ratios(sampling.fused(prepared)), |tables, params| {
         let part = if params.law_rows == 1 { rows } else { params.count as usize };
@@ -308,7 +308,7 @@ pub fn masks(gpu: &Gpu, prepared: &Prepared, draw: &Draw, sampling: &Sampling<'_
             op: OP,
             entry: "masks",
             constants: &sampling.constants(prepared),
-            inputs: &[prepared.frame(), tables, given(sampling, &nothing), &draw.saved, &draw.counts],
+            inputs: &[prepared.frame(), tables, given(sampling, nothing), &draw.saved, &draw.counts],
             outputs: &[&masks],
             params: bytemuck::bytes_of(&Params {
                 key_low,
@@ -389,7 +389,7 @@ pub fn log_prob(gpu: &Gpu, prepared: &Prepared, counts: &Tensor) -> Result<Score
                 op: OP,
                 entry: "score_merged",
                 constants: &constants,
-                inputs: &[frame, &gpu.zeros([1])?, counts, &factorials],
+                inputs: &[frame, frame, counts, &factorials],
                 outputs: &[&score],
                 params: bytemuck::bytes_of(&params),
                 groups: groups_for(rows, 64),
@@ -449,7 +449,7 @@ pub fn log_prob_backward(
             op: OP,
             entry: "differentiate_merged",
             constants: &[("GROUPS", groups as f64), ("MERGED", 1.0)],
-            inputs: &[prepared.frame(), &gpu.zeros([1])?, counts, &prepared.urn().factorials(gpu)?, dscore],
+            inputs: &[prepared.frame(), prepared.frame(), counts, &prepared.urn().factorials(gpu)?, dscore],
             outputs: &[&dweights],
             params: bytemuck::bytes_of(&params),
             groups: groups_for(rows, 64),

@@ -334,12 +334,11 @@ impl Prepared {
                 this.plan = Tables::Recurrence;
             }
         }
-        let nothing = gpu.tensor(&[0u32], [1])?;
         gpu.dispatch(Call {
             op: OP,
             entry: "prepare",
             constants: &[("GROUPS", groups as f64)],
-            inputs: &[log_weights, &urn.0.sizes, draws, this.order.as_ref().unwrap_or(&nothing)],
+            inputs: &[log_weights, &urn.0.sizes, draws, this.order.as_ref().unwrap_or(&urn.0.sizes)],
             outputs: &[&this.frame],
             params: bytemuck::bytes_of(&this.params()),
             groups: groups_for(law_rows, 64),
@@ -568,7 +567,7 @@ impl Prepared {
             return f(tables, params);
         }
         if !self.has_tables() || need == Need::Nothing {
-            return f(&gpu.zeros([1])?, params);
+            return f(&self.frame, params);
         }
         let part = (SCRATCH / (4 * self.table_len(means))).clamp(1, self.law_rows);
         for first in (0..self.law_rows).step_by(part) {
