@@ -13,6 +13,8 @@
 pub mod cpu;
 mod prepare;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;
