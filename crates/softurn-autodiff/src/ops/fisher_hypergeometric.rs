@@ -1,5 +1,5 @@
 //! Fisher's noncentral hypergeometric law: draws, exact with the straight-through gradient or relaxed, and
-//! log-probabilities. A draw saves the prepared law and six numbers per group and row; noise and relaxation are made again.
+//! log-probabilities. A draw saves the prepared law and eight numbers per group and row; noise and relaxation are made again.
 
 use softurn_kernels::ops::fisher_hypergeometric::{self as kernel, Noise, Prepared, Sampling, Score, Upstream};
 use softurn_kernels::ops::reduce::{self, Reduction};
