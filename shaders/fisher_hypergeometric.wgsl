@@ -87,7 +87,6 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
   for (var p = 0u; p + 1u < GROUPS; p++) {
     let here = position(p, w);
     let left = remaining(s);
-    let fused = FUSED && !here.closed;
     var start = 0;
     var sums: Sums;
     var widening = 1.0;
@@ -96,24 +95,19 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
       sums = Sums(40, 0.0, start, 0.0, -3.4e38, 0.0, 0.0, 0.0, 0.0);
       var walk = walk_from(here, left, start);
       var state: Recurrence;
-      if (fused) {
-        state = start_recurrence(here.q, w, min(0.0, s - walk.kf));
-        var skipped = 0.0;
-        while (state.s < s - walk.kf) { skipped = recur_once(&state); }
-      }
+      var ratio = run_up(here, left, walk, &state);
       var below = f32(start) - walk.kf;
       while (walk.live) {
         let k = walk.k;
         let words = noise_words(draw, p, k);
         rebase(&sums, draw, walk.e);
-        var ratio = 0.0;
-        if (fused) { ratio = recur_once(&state); }
+        ratio = ratio_at(here, walk.kf, left, &state);
         add(&sums, draw, take(here, left, ratio, &walk), words.w, p, k, below);
-        if (fused) { ratio = recur_once(&state); }
+        ratio = ratio_at(here, walk.kf, left, &state);
         add(&sums, draw, take(here, left, ratio, &walk), words.z, p, k - 1, below + 1.0);
-        if (fused) { ratio = recur_once(&state); }
+        ratio = ratio_at(here, walk.kf, left, &state);
         add(&sums, draw, take(here, left, ratio, &walk), words.y, p, k - 2, below + 2.0);
-        if (fused) { ratio = recur_once(&state); }
+        ratio = ratio_at(here, walk.kf, left, &state);
         add(&sums, draw, take(here, left, ratio, &walk), words.x, p, k - 3, below + 3.0);
         below += 4.0;
       }
@@ -153,18 +147,13 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
 @group(0) @binding(6) var<storage, read> dmasks: array<f32>; // [rows, groups, noise_width], read where MASKED
 @group(0) @binding(7) var<storage, read_write> gradient: array<f32>; // of the log weights [rows, groups]; from draws_at, of the draws [rows]
 
-// d log c / ds of the rest at s - k.
+// d log c / ds of the rest at s - k, s real.
 fn sensitivity(here: Position, k: i32, s: Remaining) -> f32 {
   let i = s.base - k;
-  if (RELAXED) {
-    let slope = cubic_slope(log_ratio(here, i - 1), log_ratio(here, i), log_ratio(here, i + 1), s.fraction);
-    let u = max(inside(here, i, s.fraction), 1e-6);
-    let fading = 6.0 * (1.0 - u) / (u * (3.0 - 2.0 * u));
-    return slope + select(-fading, fading, i < here.low);
-  }
-  if (here.high <= here.low) { return 0.0; }
-  let top = here.high - 1;
-  return 0.5 * f_log(rest_ratio(here, clamp(i, here.low, top)) * rest_ratio(here, clamp(i - 1, here.low, top)));
+  let slope = cubic_slope(log_ratio(here, i - 1), log_ratio(here, i), log_ratio(here, i + 1), s.fraction);
+  let u = max(inside(here, i, s.fraction), 1e-6);
+  let fading = 6.0 * (1.0 - u) / (u * (3.0 - 2.0 * u));
+  return slope + select(-fading, fading, i < here.low);
 }
 
 // E[x_j] of the rest at a total of i + f, interpolated as log c is.
@@ -257,7 +246,7 @@ fn delta_of(state: Kept, draw: Settings, point: Point, y: f32, k: i32, size: f32
 }
 
 // What the gradient sums over a walk.
-struct Parts { own: f32, rest: f32, total: f32, slope: f32, middle: f32, before: f32, part0: vec4<f32>, part1: vec4<f32>, part2: vec4<f32>, part3: vec4<f32> }
+struct Parts { own: f32, rest: f32, total: f32, slope: f32, middle: f32, part0: vec4<f32>, part1: vec4<f32>, part2: vec4<f32>, part3: vec4<f32> }
 
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -306,17 +295,13 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
     if (MASKED) {
       var walk = walk_from(here, left, state.start);
       var recurrence: Recurrence;
-      if (fused) {
-        recurrence = start_recurrence(q, w, min(0.0, left.value - walk.kf));
-        while (recurrence.s < left.value - walk.kf) { sums.before = recur_once(&recurrence); }
-      }
+      var ratio = run_up(here, left, walk, &recurrence);
       var prefix = 0.0;
       while (walk.live) {
         let k = walk.k;
         let words = noise_words(draw, p, k);
         for (var c = 3; c >= 0; c--) {
-          var ratio = 0.0;
-          if (fused) { ratio = recur_once(&recurrence); }
+          ratio = ratio_at(here, walk.kf, left, &recurrence);
           let point = take(here, left, ratio, &walk);
           if (point.p > 0.0) {
             state.mask_mean += relaxation(state, draw, point, words[c], p, k - 3 + c) * prefix;
@@ -327,7 +312,8 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
     }
     // The deltas sum to zero: what they multiply is taken relative to a value near the mean, or rounding is multiplied by its size.
     let middle = i32(state.center);
-    let slope_at_middle = select(sensitivity(here, middle, left), 0.0, MERGED || fused);
+    var slope_at_middle = 0.0;
+    if (RELAXED && !MERGED) { slope_at_middle = sensitivity(here, middle, left); }
     // Means of sixteen groups a walk, of which one is enough for up to eighteen groups.
     var j = q;
     loop {
@@ -352,10 +338,7 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
       var prefix = 0.0;
       var walk = walk_from(here, left, state.start);
       var recurrence: Recurrence;
-      if (fused) {
-        recurrence = start_recurrence(q, w, min(0.0, left.value - walk.kf));
-        while (recurrence.s < left.value - walk.kf) { sums.before = recur_once(&recurrence); }
-      }
+      var before = run_up(here, left, walk, &recurrence);
       while (walk.live) {
         let k0 = walk.k;
         let words = noise_words(draw, p, k0);
@@ -366,8 +349,7 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
           let mean1 = recurrence.mean1;
           let mean2 = recurrence.mean2;
           let mean3 = recurrence.mean3;
-          var ratio = 0.0;
-          if (fused) { ratio = recur_once(&recurrence); }
+          var ratio = ratio_at(here, walk.kf, left, &recurrence);
           let point = take(here, left, ratio, &walk);
           let delta = delta_of(state, draw, point, relaxation(state, draw, point, words[c], p, k), k, here.size, &prefix);
           if (j == q) {
@@ -378,20 +360,22 @@ fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workg
               sums.middle = select(sums.middle, sums.slope, k == middle);
               let fall = 1.0 / max(here.rest - free, 1e-6) + 1.0 / max(free + 1.0, 1e-6);
               sums.slope -= select(0.0, fall, point.p > 0.0);
-            } else if (fused) {
-              // Central differences, one-sided at the ends.
-              let at_end = free >= f32(here.high);
-              let above = select(ratio, sums.before, at_end);
-              let below = select(sums.before, ratio, free <= f32(here.low));
-              if (point.p > 0.0 && here.high > here.low) {
+            } else if (RELAXED) {
+              sums.rest += delta * (sensitivity(here, k, left) - slope_at_middle);
+            } else if (here.high > here.low) {
+              // Central differences of log c, one-sided at the ends.
+              if (here.closed) { ratio = here.rest_odds * (here.rest - free) / (free + 1.0); }
+              let above = select(ratio, before, free >= f32(here.high));
+              let below = select(before, ratio, free <= f32(here.low));
+              if (point.p > 0.0) {
                 sums.slope = 0.5 * f_log(above * below);
                 sums.rest += delta * sums.slope;
                 sums.middle = select(sums.middle, sums.slope, k == middle);
               }
-            } else { sums.rest += delta * (sensitivity(here, k, left) - slope_at_middle); }
+              before = ratio;
+            }
           }
           if (fused) {
-            sums.before = ratio;
             let here_now = k == middle;
             sums.part0 += delta * mean0;
             middle0 = select(middle0, mean0, here_now);

@@ -318,13 +318,32 @@ fn walk_from(here: Position, s: Remaining, start: i32) -> Walk {
   return Walk(k, f32(k), start, values(here, s).low, 1.0, 0, 0, tail_bits(), true);
 }
 
-// P(k - 1) / P(k), given c(s - k + 1) / c(s - k) of the rest where the recurrence has it.
+// c(s - k + 1) / c(s - k) of the rest, where a step down from k takes it from the recurrence or from a table.
+fn ratio_at(here: Position, k: f32, s: Remaining, state: ptr<function, Recurrence>) -> f32 {
+  if (RELAXED || here.closed) { return 0.0; }
+  if (FUSED) { return recur_once(state); }
+  return tables[here.table + offset(here, i32(s.value - k))];
+}
+
+// P(k - 1) / P(k), given that ratio.
 fn step_down(here: Position, k: f32, s: Remaining, ratio: f32) -> f32 {
-  if (FUSED && !here.closed) { return k * ratio / (here.odds * (here.size - k + 1.0)); }
   if (RELAXED && !MERGED) { return 1.0 / relaxed_step(here, k - 1.0, s); }
   let free = s.value - k;
   if (here.closed) { return k * here.rest_odds * (here.rest - free) / (here.odds * (here.size - k + 1.0) * (free + 1.0)); }
-  return k * tables[here.table + offset(here, i32(free))] / (here.odds * (here.size - k + 1.0));
+  return k * ratio / (here.odds * (here.size - k + 1.0));
+}
+
+// The recurrence of the rest, run up to the first total of a walk; the ratio before it.
+fn run_up(here: Position, s: Remaining, walk: Walk, state: ptr<function, Recurrence>) -> f32 {
+  let total = s.value - walk.kf;
+  var before = 0.0;
+  if (FUSED && !here.closed) {
+    *state = start_recurrence(here.q, here.w, min(0.0, total));
+    while ((*state).s < total) { before = recur_once(state); }
+  } else if (!RELAXED && !MERGED && here.high > here.low) {
+    before = rest_ratio(here, clamp(i32(total) - 1, here.low, here.high - 1));
+  }
+  return before;
 }
 
 // p at k, 0 outside the window, and its e; moves on to k - 1. Without branches: lanes walk together.
