@@ -251,7 +251,7 @@ impl Prepared {
     /// Makes the tables in this way, whatever the sizes; a recurrence that does not suit them loses digits.
     ///
     /// # Errors
-    /// Those of the device.
+    /// When there are more than 17 groups for the recurrence.
     pub fn with_tables(&self, gpu: &Gpu, plan: Tables) -> Result<Self> {
         let Self { urn, law, log_weights, draws, law_rows, tail, .. } = self;
         Self::build(gpu, urn, law, log_weights, draws, *law_rows, *tail, Some(plan), self.first)
@@ -301,6 +301,10 @@ impl Prepared {
         if cols != groups || log_weights.shape().dims().len() != 2 || weight_rows == 0 {
             let expected = format!("[rows, {groups}], one column per group");
             return Err(Error::shape(OP, "log_weights", log_weights.shape(), expected));
+        }
+        if plan == Some(Tables::Recurrence) && groups > MAX_RECURRENCE {
+            let message = format!("is the recurrence, which takes up to {MAX_RECURRENCE} groups, not {groups}");
+            return Err(Error::argument(OP, "plan", message));
         }
         let law_rows = weight_rows.max(urn.rows()).max(draws.len()).max(rows);
         for (argument, rows) in [("log_weights", weight_rows), ("sizes", urn.rows()), ("draws", draws.len())] {
@@ -582,6 +586,14 @@ impl Prepared {
         let (groups, width) = (self.groups(), self.width());
         let tables = gpu.uninitialised(OP, [self.table_len(means), count].into(), DataType::F32)?;
         let params = Params { first: first as u32, count: count as u32, means: u32::from(means), ..self.params() };
+        let turns = width * (groups + 2);
+        if self.plan == Tables::Convolution && gpu.is_software() && turns > 65_000 {
+            return Err(Error::TooLarge {
+                what: format!("tables of {groups} groups on a software adapter, in loop turns"),
+                needed: turns as u64,
+                limit: 65_000,
+            });
+        }
         let constants = [("GROUPS", groups as f64)];
         let dispatch = |entry, level: usize, threads| {
             gpu.dispatch(Call {

@@ -716,6 +716,8 @@ fn bad_arguments_and_empty_batches() {
         let result = Prepared::new(gpu, &urn, &law, &gpu.zeros([1, 2]).unwrap());
         assert_eq!(argument(result.unwrap_err()).0, "order");
     }
+    let many = exact(gpu, &[5; 18], 5, &[0.0; 18]).with_tables(gpu, Tables::Recurrence);
+    assert_eq!(argument(many.unwrap_err()).0, "plan");
     let merged = Prepared::new(gpu, &urn, &Law::Merged(Order::Natural), &gpu.zeros([1, 2]).unwrap()).unwrap();
     assert_eq!(argument(mean(gpu, &merged).unwrap_err()).0, "law");
 }
