@@ -31,7 +31,22 @@ struct Sums {
   total: f32,
 }
 
+// Keeps the sums finite where a walk climbs far.
+fn rebase(sums: ptr<function, Sums>, draw: Settings, e: i32) {
+  if (e <= (*sums).reference + 60) { return; }
+  let scale = pow2i((*sums).reference - e);
+  (*sums).best *= scale;
+  (*sums).total *= scale;
+  if (draw.unit) {
+    (*sums).sum *= scale;
+    (*sums).moment *= scale;
+    (*sums).score *= scale;
+  }
+  (*sums).reference = e;
+}
+
 fn add(sums: ptr<function, Sums>, draw: Settings, point: Point, word: u32, p: u32, k: i32, below: f32) {
+  rebase(sums, draw, point.e);
   let raw = perturbed(draw, point.p, word, p, k);
   let unit = pow2i(point.e - (*sums).reference);
   let q = raw * unit;
@@ -60,20 +75,6 @@ fn add(sums: ptr<function, Sums>, draw: Settings, point: Point, word: u32, p: u3
   }
 }
 
-// Keeps the sums finite where a walk climbs far.
-fn rebase(sums: ptr<function, Sums>, draw: Settings, e: i32) {
-  if (e <= (*sums).reference + 60) { return; }
-  let scale = pow2i((*sums).reference - e);
-  (*sums).best *= scale;
-  (*sums).total *= scale;
-  if (draw.unit) {
-    (*sums).sum *= scale;
-    (*sums).moment *= scale;
-    (*sums).score *= scale;
-  }
-  (*sums).reference = e;
-}
-
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = linear_id(global, groups, 64u);
@@ -100,7 +101,6 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
       while (walk.live) {
         let k = walk.k;
         let words = noise_words(draw, p, k);
-        rebase(&sums, draw, walk.e);
         ratio = ratio_at(here, walk.kf, left, &state);
         add(&sums, draw, take(here, left, ratio, &walk), words.w, p, k, below);
         ratio = ratio_at(here, walk.kf, left, &state);

@@ -627,6 +627,53 @@ fn where_the_reference_fails() {
 }
 
 #[test]
+fn weights_far_apart() {
+    let cases: [(&[u32], u32, &[f32]); 9] = [
+        (&[30, 40, 50], 60, &[0.0, 25.0, 0.0]),
+        (&[30, 40, 50], 60, &[0.0, 60.0, 0.0]),
+        (&[50, 30, 40], 60, &[0.0, 0.0, 24.0]),
+        (&[50, 30, 40], 60, &[35.0, 0.0, -35.0]),
+        (&[200; 3], 180, &[0.0, 35.0, 0.0]),
+        (&[200; 3], 180, &[30.0, 0.0, -30.0]),
+        (&[3, 4, 5], 6, &[1000.0, 0.0, -1000.0]),
+        (&[12, 8, 5, 9], 20, &[0.0, 60.0, 0.0, -60.0]),
+        (&[30, 40], 35, &[-35.0, 0.0]),
+    ];
+    for gpu in gpus() {
+        for (sizes, draws, log_weights) in cases {
+            let groups = sizes.len();
+            let what = format!("{sizes:?} draws {draws} {log_weights:?}");
+            let wide_weights = wide(log_weights);
+            let law = twin(sizes, draws, &wide_weights);
+            let shared = exact(gpu, sizes, draws, log_weights);
+            let mean_of_shared = mean(gpu, &shared).unwrap().read().unwrap();
+            compare(&what, &label(gpu), &mean_of_shared, &law.mean(), &MEAN).unwrap();
+            for prepared in [shared.clone(), shared.repeated(gpu, ROWS).unwrap()] {
+                for relaxed in [false, true] {
+                    let key = Key::new(7);
+                    let sampling = Sampling { relaxed, scored: true, ..Sampling::straight_through(key, 1.0) };
+                    let draw = forward(gpu, &prepared, ROWS, &sampling).unwrap();
+                    let noises: Vec<_> = (0..ROWS).map(|row| cpu::noise(row, key)).collect();
+                    let drawn = (0..ROWS).flat_map(|row| {
+                        let how = cpu::Draw { merged: None, relaxed, temperature: 1.0, noise: &noises[row] };
+                        law.draw(&how, f64::from(draws)).counts
+                    });
+                    let want: Vec<f64> = drawn.collect();
+                    // Values less likely than e^-22 against the mode are left out, and noise of e^16 would show them.
+                    let tolerance = if relaxed { Tolerance::new(1e-2, 1e-4, "the window's end") } else { RELAXED };
+                    compare(&what, &label(gpu), &draw.counts.read().unwrap(), &want, &tolerance).unwrap();
+                    let dcounts = gpu.tensor(&Inputs::new(1).normal(ROWS * groups), [ROWS, groups]).unwrap();
+                    let ones = gpu.tensor(&[1.0f32; ROWS], [ROWS]).unwrap();
+                    let upstream = Upstream { counts: &dcounts, log_prob: Some(&ones), masks: None };
+                    let [gradient, _] = backward(gpu, &prepared, &draw, &upstream, &sampling).unwrap();
+                    assert!(gradient.read().unwrap().iter().all(|g| g.is_finite()), "{what} relaxed {relaxed}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn noise_free_draws_are_the_most_probable() {
     for gpu in gpus() {
         let prepared = exact(gpu, &[60, 60, 60], 54, &[0.0, 1.0, -0.4]);
