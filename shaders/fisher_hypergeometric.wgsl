@@ -46,7 +46,7 @@ fn rebase(sums: ptr<function, Sums>, draw: Settings, e: i32) {
 }
 
 fn add(sums: ptr<function, Sums>, draw: Settings, point: Point, word: u32, p: u32, k: i32, below: f32) {
-  rebase(sums, draw, point.e);
+  if (point.p > 0.0) { rebase(sums, draw, point.e); }
   let raw = perturbed(draw, point.p, word, p, k);
   let unit = pow2i(point.e - (*sums).reference);
   let q = raw * unit;

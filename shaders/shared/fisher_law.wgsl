@@ -354,7 +354,7 @@ fn take(here: Position, s: Remaining, ratio: f32, walk: ptr<function, Walk>) -> 
   let inside = (*walk).live && k <= (*walk).start;
   let p = (*walk).p;
   let e = (*walk).e;
-  let next = p * step_down(here, (*walk).kf, s, ratio);
+  let next = min(p * step_down(here, (*walk).kf, s, ratio), 1e37);
   let bits = bitcast<u32>(next);
   let next_e = e + i32(bits >> 23u) - 127;
   let top = max((*walk).top, next_e);

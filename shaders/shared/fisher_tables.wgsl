@@ -103,7 +103,7 @@ fn prepare(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
     var odds = 0.0;
     var mode = 0u;
     if (m > 0u) {
-      odds = f_exp(clamp(log_weights[weights + frame_out[at(GROUP, p, w)]] + u, -26.0, 26.0)); // beyond, a group is full or empty to rounding
+      odds = f_exp(clamp(log_weights[weights + frame_out[at(GROUP, p, w)]] + u, -38.0, 38.0)); // beyond, a group is full or empty to rounding
       let share = odds / (1.0 + odds);
       mode = min(m, u32(f32(m + 1u) * share));
       variance += f32(m) * share / (1.0 + odds);
