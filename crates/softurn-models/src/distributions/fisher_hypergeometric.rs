@@ -84,6 +84,9 @@ impl<'t> FisherHypergeometric<'t> {
     }
 
     /// The fewest and the most successes of a row.
+    ///
+    /// # Panics
+    /// When there is no such row; where everything is shared, there is only one and any number stands for it.
     pub fn support(&self, row: usize) -> (u32, u32) {
         self.support[if self.support.len() == 1 { 0 } else { row }]
     }
@@ -124,6 +127,10 @@ impl<'t> FisherHypergeometric<'t> {
             return Err(Error::argument("successes", message));
         }
         let rows = successes.len();
+        if self.draws.len() > 1 && self.draws.len() != rows {
+            let message = format!("has {rows} rows for {} rows of draws", self.draws.len());
+            return Err(Error::argument("successes", message));
+        }
         let others: Vec<f32> = self.draws.iter().flat_map(|&n| [0.0, n as f32]).collect();
         let others = gpu.tensor(&others, [self.draws.len(), 2])?;
         let signs = gpu.tensor(&[1.0f32, -1.0], [1, 2])?;

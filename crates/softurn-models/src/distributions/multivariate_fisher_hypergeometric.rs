@@ -119,6 +119,9 @@ impl<'t> MultivariateFisherHypergeometric<'t> {
     }
 
     /// The fewest and the most of each group that a row can draw with positive weights.
+    ///
+    /// # Panics
+    /// When there is no such row; where everything is shared, there is only one and any number stands for it.
     pub fn support(&self, row: usize) -> Vec<(u32, u32)> {
         self.prepared.urn().support(row)
     }
@@ -151,7 +154,7 @@ impl<'t> MultivariateFisherHypergeometric<'t> {
     }
 
     /// `rows` relaxed draws `[rows, groups]`: means of the relaxation, real numbers that sum to the draws, with their own
-    /// gradient.
+    /// gradient. The last group takes what the others leave, which may miss its support by less than one.
     ///
     /// # Errors
     /// When `rows` does not fit.
