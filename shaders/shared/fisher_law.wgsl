@@ -170,11 +170,6 @@ fn relaxed_step(here: Position, k: f32, s: Remaining) -> f32 {
   return here.odds * (here.size - k) / (k + 1.0) * f_exp(-difference) * faded;
 }
 
-fn any_step(here: Position, k: f32, s: Remaining) -> f32 {
-  if (RELAXED) { return relaxed_step(here, k, s); }
-  return step(here, k, s.value);
-}
-
 // Values for which the rest's window holds s - k; relaxed, or misses it by less than a unit.
 fn values(here: Position, s: Remaining) -> Range {
   var low = s.value - f32(here.high);

@@ -52,6 +52,13 @@ struct Params {
     draws_at: u32,
 }
 
+impl Params {
+    /// Rows of the batch that a part of the law serves: all, where one row is shared.
+    fn part_rows(&self) -> usize {
+        if self.law_rows == 1 { self.rows as usize } else { self.count as usize }
+    }
+}
+
 macro_rules! fields {
     ($($name:ident),*) => { &[$((stringify!($name), std::mem::offset_of!(Params, $name))),*] };
 }
@@ -134,8 +141,17 @@ impl Sampling<'_> {
         22.0 * self.temperature.max(1.0)
     }
 
-    fn words(&self) -> [u32; 2] {
-        if let Noise::Key(key) = self.noise { key.words() } else { [0, 0] }
+    /// Parameters of a part of the batch with those of the draw.
+    fn params(&self, prepared: &Prepared, part: Params) -> Params {
+        let [key_low, key_high] = if let Noise::Key(key) = self.noise { key.words() } else { [0, 0] };
+        Params {
+            key_low,
+            key_high,
+            temperature: self.temperature,
+            tail: self.tail(),
+            noise_width: prepared.urn().widest() as u32 + 1,
+            ..part
+        }
     }
 
     fn check(&self, prepared: &Prepared, rows: usize) -> Result<()> {
@@ -176,7 +192,6 @@ pub fn forward(gpu: &Gpu, prepared: &Prepared, rows: usize, sampling: &Sampling<
     let saved = gpu.uninitialised(OP, [(rows * (groups - 1) * SAVED).max(1)].into(), DataType::F32)?;
     let log_prob = gpu.uninitialised(OP, [if sampling.scored { rows } else { 1 }].into(), DataType::F32)?;
     let nothing = prepared.frame(); // bound where nothing is read
-    let [key_low, key_high] = sampling.words();
     prepared.for_each_part(gpu, rows, Need::ratios(sampling.fused(prepared)), |tables, params| {
         gpu.dispatch(Call {
             op: OP,
@@ -184,15 +199,8 @@ pub fn forward(gpu: &Gpu, prepared: &Prepared, rows: usize, sampling: &Sampling<
             constants: &sampling.constants(prepared),
             inputs: &[prepared.frame(), tables, given(sampling, nothing)],
             outputs: &[&counts, &saved, &log_prob],
-            params: bytemuck::bytes_of(&Params {
-                key_low,
-                key_high,
-                temperature: sampling.temperature,
-                tail: sampling.tail(),
-                noise_width: prepared.urn().widest() as u32 + 1,
-                ..params
-            }),
-            groups: groups_for(if params.law_rows == 1 { rows } else { params.count as usize }, 64),
+            params: bytemuck::bytes_of(&sampling.params(prepared, params)),
+            groups: groups_for(params.part_rows(), 64),
         })
     })?;
     Ok(Draw { counts, log_prob: sampling.scored.then_some(log_prob), saved })
@@ -257,7 +265,6 @@ pub fn backward(
     let draws_at = (rows * groups).next_multiple_of(64);
     let gradient = gpu.uninitialised(OP, [draws_at + rows].into(), DataType::F32)?;
     let nothing = prepared.frame(); // bound where nothing is read
-    let [key_low, key_high] = sampling.words();
     let mut constants = sampling.constants(prepared);
     constants[4].1 = f64::from(u8::from(upstream.log_prob.is_some()));
     constants[5].1 = f64::from(u8::from(upstream.masks.is_some()));
@@ -276,16 +283,8 @@ pub fn backward(
                 upstream.masks.unwrap_or(nothing),
             ],
             outputs: &[&gradient],
-            params: bytemuck::bytes_of(&Params {
-                key_low,
-                key_high,
-                temperature: sampling.temperature,
-                tail: sampling.tail(),
-                noise_width: width as u32,
-                draws_at: draws_at as u32,
-                ..params
-            }),
-            groups: groups_for(if params.law_rows == 1 { rows } else { params.count as usize }, 64),
+            params: bytemuck::bytes_of(&Params { draws_at: draws_at as u32, ..sampling.params(prepared, params) }),
+            groups: groups_for(params.part_rows(), 64),
         })
     })?;
     Ok([gradient.view(0, [rows, groups])?, gradient.view(draws_at, [rows])?])
@@ -303,24 +302,15 @@ pub fn masks(gpu: &Gpu, prepared: &Prepared, draw: &Draw, sampling: &Sampling<'_
     let width = prepared.urn().widest() + 1;
     let masks = gpu.uninitialised(OP, [rows, groups, width].into(), DataType::F32)?;
     let nothing = prepared.frame(); // bound where nothing is read
-    let [key_low, key_high] = sampling.words();
     prepared.for_each_part(gpu, rows, Need::ratios(sampling.fused(prepared)), |tables, params| {
-        let part = if params.law_rows == 1 { rows } else { params.count as usize };
         gpu.dispatch(Call {
             op: OP,
             entry: "masks",
             constants: &sampling.constants(prepared),
             inputs: &[prepared.frame(), tables, given(sampling, nothing), &draw.saved, &draw.counts],
             outputs: &[&masks],
-            params: bytemuck::bytes_of(&Params {
-                key_low,
-                key_high,
-                temperature: sampling.temperature,
-                tail: sampling.tail(),
-                noise_width: width as u32,
-                ..params
-            }),
-            groups: groups_for(part * groups, 64),
+            params: bytemuck::bytes_of(&sampling.params(prepared, params)),
+            groups: groups_for(params.part_rows() * groups, 64),
         })
     })?;
     Ok(masks)
