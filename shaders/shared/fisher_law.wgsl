@@ -18,6 +18,7 @@ struct Params {
   weight_rows: u32,
   size_rows: u32,
   draw_rows: u32,
+  urn_draw_rows: u32,
   order_rows: u32, // 0: the natural order
   width: u32, // of a window in `tables`
   level: u32,

@@ -7,7 +7,8 @@
 @group(0) @binding(1) var<storage, read> sizes: array<u32>; // [size_rows, groups]
 @group(0) @binding(2) var<storage, read> draws: array<f32>; // [draw_rows]
 @group(0) @binding(3) var<storage, read> order: array<u32>; // [order_rows, groups]
-@group(0) @binding(4) var<storage, read_write> frame_out: array<u32>;
+@group(0) @binding(4) var<storage, read> urn_draws: array<f32>; // [urn_draw_rows], of which draws are less than one away
+@group(0) @binding(5) var<storage, read_write> frame_out: array<u32>;
 
 // A random order of every row: positions sorted by Philox words, the lower group first where they are equal.
 @group(0) @binding(0) var<storage, read_write> order_out: array<u32>; // [law_rows, groups]
@@ -61,7 +62,8 @@ fn prepare(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
     frame_out[at(GROUP, p, w)] = g;
     frame_out[at(SIZE, p, w)] = m;
   }
-  if (!(n >= 0.0 && n <= f32(total))) { bad = true; }
+  let whole_draws = urn_draws[select(w, 0u, params.urn_draw_rows == 1u)];
+  if (!(n >= 0.0 && n <= f32(total) && abs(n - whole_draws) < 1.0)) { bad = true; }
   if (bad) {
     n = 0.0;
     total = 0u;
@@ -155,8 +157,9 @@ fn prepare(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
     frame_out[at(MEAN, p, w)] = bitcast<u32>(mean);
     frame_out[at(VARIANCE, p, w)] = bitcast<u32>(v);
     let conditional = max(0.0, v * (variance - v) / max(variance, 1e-30));
-    let support_low = u32(max(0.0, floor(n) - f32(total - rest)));
-    let support_high = u32(min(ceil(n), f32(rest)));
+    // One total more at either end, for the slopes of relaxed draws there.
+    let support_low = u32(max(0.0, floor(n) - f32(total - rest) - 1.0));
+    let support_high = u32(min(ceil(n) + 1.0, f32(rest)));
     let hoeffding = sqrt(0.5 * tail * f32(support_high - support_low));
     let bernstein = tail / 3.0 + sqrt(tail * tail / 9.0 + 2.0 * tail * (1.1 * conditional + 1.0));
     let reach = min(hoeffding, bernstein) + 4.0;

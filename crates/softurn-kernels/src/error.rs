@@ -47,14 +47,16 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A tensor would be larger than the adapter can bind or allocate.
-    #[error("{what}: needs {needed} bytes, the adapter's limit is {limit} bytes")]
+    /// Something is larger than the adapter can do: a tensor than it can bind, a loop than it runs to the end.
+    #[error("{what}: needs {needed} {unit}, the adapter's limit is {limit} {unit}")]
     TooLarge {
-        /// What was to be allocated.
+        /// What was to be made.
         what: String,
-        /// Its size in bytes.
+        /// Of both numbers: bytes, or loop turns.
+        unit: &'static str,
+        /// How much it needs.
         needed: u64,
-        /// The limit in bytes.
+        /// How much there is.
         limit: u64,
     },
     /// The device was lost or reported an error. The first failure sticks: every later read returns it.

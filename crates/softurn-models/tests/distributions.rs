@@ -165,5 +165,28 @@ fn bad_input_is_named() -> Result {
     );
     let odds = FisherHypergeometric::new(var(&[0.0; 2], 2)?, 5, 7, 6).unwrap_err().to_string();
     assert!(odds.contains("log_odds"), "{odds}");
+    let row = |value: f32| tape.constant(&gpu().tensor(&[0.0, value], [2]).unwrap());
+    for (value, draws, message) in [
+        (f32::NAN, 6, "log_odds: of row 1 are NaN"),
+        (f32::INFINITY, 6, "log_odds: of row 1 are inf"),
+        (f32::NEG_INFINITY, 8, "log_odds: of row 1 are -inf, though only 7 of 8 draws can be failures"),
+    ] {
+        let error = FisherHypergeometric::new(row(value), 5, 7, draws).unwrap_err().to_string();
+        assert_eq!(error, message);
+    }
+    let closed = FisherHypergeometric::new(row(f32::NEG_INFINITY), 5, 7, 6)?;
+    assert_eq!(closed.sample(2, Key::new(0))?.read()?[1], 0.0);
+    assert_eq!(closed.mean()?.read()?[1], 0.0);
+    // Real draws belong to their urn.
+    let urn = Urn::new(gpu(), &[2, 3, 4], 4)?;
+    for (draws, message) in
+        [(5.0f32, "draws of row 0 is 5, not within one of the urn's 4"), (f32::NAN, "draws of row 0 is NaN")]
+    {
+        let draws = tape.constant(&gpu().tensor(&[draws], [1])?);
+        let law = MultivariateFisherHypergeometric::with_real_draws(var(&[0.0; 3], 1)?, draws, &urn, &Law::Exact)?;
+        let error = law.check().unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert!(law.rsample_relaxed(1, Key::new(0), Temperature::new(1.0)?)?.read()?.iter().all(|x| x.is_nan()));
+    }
     Ok(())
 }

@@ -322,7 +322,7 @@ impl Gpu {
         let limit = self.inner.capabilities.max_binding_bytes.min(self.inner.pool.largest());
         let needed = (shape.len() as u64).saturating_mul(4);
         if needed > limit {
-            return Err(Error::TooLarge { what: format!("{what} {shape}"), needed, limit });
+            return Err(Error::TooLarge { what: format!("{what} {shape}"), unit: "bytes", needed, limit });
         }
         let buffer = Arc::new(self.inner.pool.take(&self.inner.device, needed));
         if self.inner.poison {

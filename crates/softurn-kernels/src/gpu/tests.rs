@@ -254,7 +254,7 @@ fn what_is_too_large_is_an_error() {
     let gpu = open(GpuConfig { max_binding_bytes: Some(1024), ..config() });
     assert_eq!(gpu.capabilities().max_binding_bytes, 1024);
     assert_eq!(gpu.zeros([256]).unwrap().read().unwrap(), [0.0; 256]);
-    let too_large = |what: &str, needed| Error::TooLarge { what: what.into(), needed, limit: 1024 };
+    let too_large = |what: &str, needed| Error::TooLarge { what: what.into(), unit: "bytes", needed, limit: 1024 };
     assert_eq!(gpu.zeros([257]).unwrap_err(), too_large("zeros [257]", 1028));
     assert_eq!(gpu.tensor(&[1u32; 300], [3, 100]).unwrap_err(), too_large("tensor [3, 100]", 1200));
     assert_eq!(gpu.zeros([usize::MAX, 2]).unwrap_err(), too_large(&format!("zeros [{}, 2]", usize::MAX), u64::MAX));

@@ -2,7 +2,7 @@
 
 use softurn_autodiff::Var;
 use softurn_kernels::ops::binary::{self, Binary};
-use softurn_kernels::ops::fisher_hypergeometric::{Law, Urn};
+use softurn_kernels::ops::fisher_hypergeometric::{Sampling, Urn};
 use softurn_kernels::ops::matmul;
 use softurn_kernels::{Key, Tensor};
 
@@ -39,8 +39,8 @@ impl<'t> FisherHypergeometric<'t> {
     /// The law of the successes among `draws` elements.
     ///
     /// # Errors
-    /// When there are more draws than elements, or 2²⁴ elements and more; when an odds is NaN or infinite where that cannot
-    /// be.
+    /// When there are more draws than elements, or 2²⁴ elements and more; when log odds are NaN or `+inf`, or `-inf` where
+    /// the failures are fewer than the draws. Reads the log odds.
     pub fn new(log_odds: Var<'t>, successes: u32, failures: u32, draws: u32) -> Result<Self> {
         Self::per_row(log_odds, &[successes], &[failures], &[draws])
     }
@@ -58,19 +58,47 @@ impl<'t> FisherHypergeometric<'t> {
         }
         let pick = |numbers: &[u32], row: usize| numbers[if numbers.len() == 1 { 0 } else { row }];
         let sizes: Vec<u32> = (0..rows).flat_map(|row| [pick(successes, row), pick(failures, row)]).collect();
-        let gpu = log_odds.tape().gpu();
-        let urn = Urn::per_row(gpu, 2, &sizes, draws)?;
+        let urn = Urn::per_row(log_odds.tape().gpu(), 2, &sizes, draws)?;
+        let odds = log_odds.read()?;
+        let this = Self::with_urn(log_odds, &urn)?;
+        for row in 0..this.batch_shape()[0] {
+            let odds = odds[if odds.len() == 1 { 0 } else { row }];
+            if odds.is_nan() || odds == f32::INFINITY {
+                return Err(Error::argument("log_odds", format!("of row {row} are {odds}")));
+            }
+            let (draws, failures) = (urn.draws(row), urn.sizes(row)[1]);
+            if odds == f32::NEG_INFINITY && draws > failures {
+                let message = format!("of row {row} are -inf, though only {failures} of {draws} draws can be failures");
+                return Err(Error::argument("log_odds", message));
+            }
+        }
+        Ok(this)
+    }
+
+    /// As [`Self::new`], for an urn of two groups that is already on the device, with numbers shared or per row. The log odds
+    /// are not read, so that training loops do not wait: rows that cannot be drawn give NaN.
+    ///
+    /// # Errors
+    /// When the urn has another number of groups, or numbers of rows differ.
+    pub fn with_urn(log_odds: Var<'t>, urn: &Urn) -> Result<Self> {
+        if urn.groups() != 2 {
+            return Err(Error::argument("urn", format!("has {} groups, not successes and failures", urn.groups())));
+        }
         if log_odds.shape().dims().len() != 1 {
             return Err(Error::argument("log_odds", format!("has shape {}, not [1] or [rows]", log_odds.shape())));
         }
         let count = log_odds.shape().len();
-        // Weights (odds, 1): a product with (1, 0) is exact.
-        let first = log_odds.tape().constant(&gpu.tensor(&[1.0f32, 0.0], [1, 2])?);
-        let log_weights = log_odds.reshape([count, 1])?.matmul(&first)?;
-        let two = MultivariateFisherHypergeometric::with_law(log_weights, &urn, &Law::Exact)?;
-        two.check()?;
+        // Log weights (odds, 0): the odds themselves, also where they are -inf, between bounds that hold the second column at 0.
+        let bound = |first: f32| {
+            let values: Vec<f32> = (0..count).flat_map(|_| [first, 0.0]).collect();
+            Ok::<_, Error>(log_odds.tape().constant(&log_odds.tape().gpu().tensor(&values, [count, 2])?))
+        };
+        let (lower, upper) = (bound(f32::NEG_INFINITY)?, bound(f32::INFINITY)?);
+        let log_weights = upper.minimum(&lower.maximum(&log_odds.reshape([count, 1])?)?)?;
+        let two = MultivariateFisherHypergeometric::with_urn(log_weights, urn)?;
+        let draws = (0..urn.rows()).map(|row| urn.draws(row)).collect();
         let support = (0..urn.rows()).map(|row| urn.support(row)[0]).collect();
-        Ok(Self { two, draws: draws.to_vec(), support })
+        Ok(Self { two, draws, support })
     }
 
     /// One draw is one number: `[]`.
@@ -114,6 +142,14 @@ impl<'t> FisherHypergeometric<'t> {
     /// When `rows` does not fit a law per row.
     pub fn rsample_relaxed(&self, rows: usize, key: Key, temperature: Temperature) -> Result<Var<'t>> {
         Self::successes_of(&self.two.rsample_relaxed(rows, key, temperature)?)
+    }
+
+    /// As [`Self::rsample`], with all choices: noise or none, exact or relaxed counts.
+    ///
+    /// # Errors
+    /// When `rows` does not fit a law per row.
+    pub fn rsample_with(&self, rows: usize, sampling: &Sampling<'_>) -> Result<Var<'t>> {
+        Self::successes_of(&self.two.rsample_with(rows, sampling, false)?.counts)
     }
 
     /// `log P(x)` in nats, `[rows]`, for successes `x` `[rows]`; `-inf` outside the support. Its gradient is `x - E[x]`.

@@ -79,7 +79,7 @@ impl<'t> MultivariateFisherHypergeometric<'t> {
     }
 
     /// As [`Self::with_law`], with real numbers of draws `[1]` or `[rows]` that have a gradient, each less than one from the
-    /// urn's: for [`Self::rsample_relaxed`], whose counts then sum to them.
+    /// urn's (other rows give NaN; [`Self::check`] names them): for [`Self::rsample_relaxed`], whose counts sum to them.
     ///
     /// # Errors
     /// As [`Self::with_law`].
@@ -89,10 +89,11 @@ impl<'t> MultivariateFisherHypergeometric<'t> {
         Ok(Self { log_weights, draws: Some(draws), prepared })
     }
 
-    /// Reads the log weights and names a row that cannot be drawn.
+    /// Reads log weights and draws and names a row that cannot be drawn.
     ///
     /// # Errors
-    /// When a weight is NaN or `+inf`, or groups of positive weight hold fewer elements than are drawn.
+    /// When a weight is NaN or `+inf`, groups of positive weight hold fewer elements than are drawn, or real draws are not
+    /// within one of the urn's.
     pub fn check(&self) -> Result<()> {
         Ok(self.prepared.check()?)
     }

@@ -415,10 +415,10 @@ impl Law<'_> {
         Drawn { counts, log_prob, steps }
     }
 
-    /// The fewest that positions `q..` can draw of `floor(draws)`.
+    /// The fewest that positions `q..` can draw of `floor(draws)`, less one for the slopes there.
     fn least(&self, order: &[usize], q: usize, draws: f64) -> f64 {
         let before: f64 = order[..q].iter().map(|&j| f64::from(self.size(j))).sum();
-        (draws.floor() - before).max(0.0)
+        (draws.floor() - before - 1.0).max(0.0)
     }
 
     fn wide_own(&self, group: usize, k: usize) -> f64 {
@@ -427,7 +427,7 @@ impl Law<'_> {
     }
 
     fn wide_suffix(&self, draws: f64) -> Vec<Vec<f64>> {
-        Law { draws: draws.ceil() as u32, ..*self }.log_suffix()
+        Law { draws: draws.ceil() as u32 + 1, ..*self }.log_suffix()
     }
 
     /// `Z_q` at a real total: value and derivative.
@@ -441,7 +441,7 @@ impl Law<'_> {
     fn span(&self, q: usize, draws: f64) -> (i64, i64) {
         let order: Vec<usize> = (0..self.sizes.len()).collect();
         let rest: f64 = (q..order.len()).map(|j| f64::from(self.size(j))).sum();
-        (self.least(&order, q, draws) as i64, rest.min(draws.ceil()) as i64)
+        (self.least(&order, q, draws) as i64, rest.min(draws.ceil() + 1.0) as i64)
     }
 
     /// The masks of a draw, `[groups][0..=widest size]`.
@@ -468,7 +468,7 @@ impl Law<'_> {
         let means = if draw.merged.is_some() {
             Vec::new()
         } else {
-            Law { draws: draws.ceil() as u32, ..*self }.conditional_means(&z)
+            Law { draws: draws.ceil() as u32 + 1, ..*self }.conditional_means(&z)
         };
         let mut gradient = vec![0.0; groups];
         let last = order[groups - 1];

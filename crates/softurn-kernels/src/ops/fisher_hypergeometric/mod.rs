@@ -40,6 +40,7 @@ struct Params {
     weight_rows: u32,
     size_rows: u32,
     draw_rows: u32,
+    urn_draw_rows: u32,
     order_rows: u32,
     width: u32,
     level: u32,
@@ -71,6 +72,7 @@ pub(super) const PARAMS: &[(&str, usize)] = fields!(
     weight_rows,
     size_rows,
     draw_rows,
+    urn_draw_rows,
     order_rows,
     width,
     level,
@@ -300,6 +302,7 @@ pub fn masks(gpu: &Gpu, prepared: &Prepared, draw: &Draw, sampling: &Sampling<'_
     sampling.check(prepared, rows)?;
     let prepared = &prepared.reaching(gpu, sampling.temperature)?;
     let width = prepared.urn().widest() + 1;
+    prepared.check_turns(gpu, "the masks", sampling.tail(), 1.3, width as f64, false)?;
     let masks = gpu.uninitialised(OP, [rows, groups, width].into(), DataType::F32)?;
     let nothing = prepared.frame(); // bound where nothing is read
     prepared.for_each_part(gpu, rows, Need::ratios(sampling.fused(prepared)), |tables, params| {

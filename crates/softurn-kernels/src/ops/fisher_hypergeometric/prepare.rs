@@ -140,7 +140,7 @@ impl Urn {
     }
 
     /// The longest range of totals that a table holds, with group `first` drawn first; draws that are not whole
-    /// are up to one more or less.
+    /// are up to one more or less, and their slopes reach one total further.
     fn longest_range(&self, first: usize) -> u32 {
         let mut longest = 0;
         for row in 0..self.rows() {
@@ -149,8 +149,8 @@ impl Urn {
             let mut rest = sizes.iter().sum::<u32>() - before;
             let mut later = (0..sizes.len()).filter(|&g| g != first);
             for _ in 2..sizes.len() {
-                let fewest = draws.saturating_sub(1 + before);
-                longest = longest.max(rest.min(draws + 1).saturating_sub(fewest));
+                let fewest = draws.saturating_sub(2 + before);
+                longest = longest.max(rest.min(draws + 2).saturating_sub(fewest));
                 let size = later.next().map_or(0, |g| sizes[g]);
                 before += size;
                 rest -= size;
@@ -160,11 +160,12 @@ impl Urn {
     }
 
     /// Whether the recurrence is sums of positive terms: no group that is drawn after `first` and has elements is smaller
-    /// than the draws.
-    fn suits_recurrence(&self, first: usize) -> bool {
+    /// than the draws, which may be one more than the urn's where they are real.
+    fn suits_recurrence(&self, first: usize, real: bool) -> bool {
+        let more = u32::from(real);
         let suits = |row: usize| {
             let later = self.sizes(row).iter().enumerate().filter(|&(g, _)| g != first);
-            later.map(|(_, &m)| m).all(|m| m == 0 || m >= self.draws(row))
+            later.map(|(_, &m)| m).all(|m| m == 0 || m >= self.draws(row) + more)
         };
         (0..self.rows()).all(suits)
     }
@@ -206,7 +207,8 @@ pub struct Prepared {
     urn: Urn,
     law: Law,
     log_weights: Tensor,
-    draws: Tensor,
+    /// Where they are real numbers instead of the urn's.
+    draws: Option<Tensor>,
     law_rows: usize,
     order: Option<Tensor>,
     frame: Tensor,
@@ -233,10 +235,11 @@ impl Prepared {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_rows(gpu: &Gpu, urn: &Urn, law: &Law, log_weights: &Tensor, rows: usize) -> Result<Self> {
-        Self::build(gpu, urn, law, log_weights, &urn.0.draws, rows, TAIL, None, 0)
+        Self::build(gpu, urn, law, log_weights, None, rows, TAIL, None, 0)
     }
 
-    /// As [`Self::new`] with real numbers of draws `[1]` or `[rows]`, each less than one from the urn's: for relaxed draws.
+    /// As [`Self::new`] with real numbers of draws `[1]` or `[rows]`, each less than one from the urn's (other rows give
+    /// NaN): for relaxed draws.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -245,7 +248,7 @@ impl Prepared {
         if draws.shape().dims().len() != 1 || draws.is_empty() {
             return Err(Error::shape(OP, "draws", draws.shape(), "[1] or [rows]"));
         }
-        Self::build(gpu, urn, law, log_weights, draws, 1, TAIL, None, 0)
+        Self::build(gpu, urn, law, log_weights, Some(draws), 1, TAIL, None, 0)
     }
 
     /// Makes the tables in this way, whatever the sizes; a recurrence that does not suit them loses digits.
@@ -254,14 +257,14 @@ impl Prepared {
     /// When there are more than 17 groups for the recurrence.
     pub fn with_tables(&self, gpu: &Gpu, plan: Tables) -> Result<Self> {
         let Self { urn, law, log_weights, draws, law_rows, tail, .. } = self;
-        Self::build(gpu, urn, law, log_weights, draws, *law_rows, *tail, Some(plan), self.first)
+        Self::build(gpu, urn, law, log_weights, draws.as_ref(), *law_rows, *tail, Some(plan), self.first)
     }
 
     /// The same law for at least this many rows.
     #[cfg(test)]
     pub(super) fn repeated(&self, gpu: &Gpu, rows: usize) -> Result<Self> {
         let Self { urn, law, log_weights, draws, tail, plan, .. } = self;
-        Self::build(gpu, urn, law, log_weights, draws, rows, *tail, Some(*plan), self.first)
+        Self::build(gpu, urn, law, log_weights, draws.as_ref(), rows, *tail, Some(*plan), self.first)
     }
 
     /// The same law for relaxations at this temperature, whose windows are longer above 1.
@@ -271,7 +274,7 @@ impl Prepared {
             return Ok(self.clone());
         }
         let Self { urn, law, log_weights, draws, law_rows, plan, .. } = self;
-        Self::build(gpu, urn, law, log_weights, draws, *law_rows, tail, Some(*plan), self.first)
+        Self::build(gpu, urn, law, log_weights, draws.as_ref(), *law_rows, tail, Some(*plan), self.first)
     }
 
     /// The same law with `group` drawn first.
@@ -280,7 +283,7 @@ impl Prepared {
             return Ok(self.clone());
         }
         let Self { urn, law, log_weights, draws, law_rows, tail, .. } = self;
-        Self::build(gpu, urn, law, log_weights, draws, *law_rows, *tail, None, group)
+        Self::build(gpu, urn, law, log_weights, draws.as_ref(), *law_rows, *tail, None, group)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the one place that knows all of a law")]
@@ -289,13 +292,13 @@ impl Prepared {
         urn: &Urn,
         law: &Law,
         log_weights: &Tensor,
-        draws: &Tensor,
+        real_draws: Option<&Tensor>,
         rows: usize,
         tail: f32,
         plan: Option<Tables>,
         first: usize,
     ) -> Result<Self> {
-        let groups = urn.groups();
+        let (groups, draws) = (urn.groups(), real_draws.unwrap_or(&urn.0.draws));
         floats(OP, &[("log_weights", log_weights)])?;
         let (weight_rows, cols) = log_weights.shape().rows_cols();
         if cols != groups || log_weights.shape().dims().len() != 2 || weight_rows == 0 {
@@ -316,7 +319,7 @@ impl Prepared {
             urn: urn.clone(),
             law: law.clone(),
             log_weights: log_weights.clone(),
-            draws: draws.clone(),
+            draws: real_draws.cloned(),
             law_rows,
             order: None,
             frame: gpu.uninitialised(OP, [(10 * groups + 2) * law_rows].into(), DataType::U32)?,
@@ -332,7 +335,7 @@ impl Prepared {
             order[..=first].rotate_right(1);
             this.order = Some(gpu.tensor(&order, [1, groups])?);
         }
-        if plan.is_none() && urn.suits_recurrence(first) && groups <= MAX_RECURRENCE {
+        if plan.is_none() && urn.suits_recurrence(first, real_draws.is_some()) && groups <= MAX_RECURRENCE {
             let turns = urn.0.host_draws.iter().copied().max().unwrap_or(0) as usize * 3;
             if turns < 60_000 {
                 this.plan = Tables::Recurrence;
@@ -342,12 +345,12 @@ impl Prepared {
             op: OP,
             entry: "prepare",
             constants: &[("GROUPS", groups as f64)],
-            inputs: &[log_weights, &urn.0.sizes, draws, this.order.as_ref().unwrap_or(&urn.0.sizes)],
+            inputs: &[log_weights, &urn.0.sizes, draws, this.order.as_ref().unwrap_or(&urn.0.sizes), &urn.0.draws],
             outputs: &[&this.frame],
             params: bytemuck::bytes_of(&this.params()),
             groups: groups_for(law_rows, 64),
         })?;
-        if law_rows == 1 && this.has_tables() {
+        if law_rows == 1 && this.has_tables() && 4 * this.table_len(true) <= SCRATCH {
             this.shared = Some(this.tables(gpu, 0, 1, true)?);
         }
         Ok(this)
@@ -392,12 +395,13 @@ impl Prepared {
         }
     }
 
-    /// Reads the log weights and says which row cannot be drawn, if one cannot.
+    /// Reads log weights and draws and says which row cannot be drawn, if one cannot.
     ///
     /// # Errors
-    /// When a weight is NaN or +inf, or groups of positive weight hold fewer elements than are drawn; naming the row.
+    /// When a weight is NaN or +inf, groups of positive weight hold fewer elements than are drawn, or real draws are not
+    /// within one of the urn's; naming the row.
     pub fn check(&self) -> Result<()> {
-        let weights = self.log_weights.read()?;
+        let (weights, draws) = (self.log_weights.read()?, self.draws().read()?);
         let groups = self.groups();
         for row in 0..self.law_rows {
             let weights = &weights[if weights.len() == groups { 0 } else { row * groups }..][..groups];
@@ -407,8 +411,18 @@ impl Prepared {
             }
             let open = self.urn.sizes(row).iter().zip(weights).filter(|(_, w)| **w > f32::NEG_INFINITY);
             let elements: u32 = open.map(|(m, _)| m).sum();
-            let draws = self.urn.draws(row);
-            if draws > elements {
+            let draws = draws[if draws.len() == 1 { 0 } else { row }];
+            let whole = self.urn.draws(row);
+            if (draws - whole as f32).is_nan() || (draws - whole as f32).abs() >= 1.0 || draws < 0.0 {
+                let message = format!("of row {row} is {draws}, not within one of the urn's {whole}");
+                return Err(Error::argument(OP, "draws", message));
+            }
+            let all: u32 = self.urn.sizes(row).iter().sum();
+            if draws > all as f32 {
+                let message = format!("of row {row} is {draws}, more than the {all} elements of all groups");
+                return Err(Error::argument(OP, "draws", message));
+            }
+            if draws > elements as f32 {
                 let message =
                     format!("of row {row} are -inf for all but {elements} elements, of which {draws} are to be drawn");
                 return Err(Error::argument(OP, "log_weights", message));
@@ -442,9 +456,13 @@ impl Prepared {
         self.log_weights.shape().rows_cols().0
     }
 
+    fn draws(&self) -> &Tensor {
+        self.draws.as_ref().unwrap_or(&self.urn.0.draws)
+    }
+
     /// Rows of draws: 1 when they are shared.
     pub fn draw_rows(&self) -> usize {
-        self.draws.len()
+        self.draws().len()
     }
 
     #[cfg(test)]
@@ -470,7 +488,8 @@ impl Prepared {
             law_rows: self.law_rows as u32,
             weight_rows: self.weight_rows() as u32,
             size_rows: self.urn.0.sizes.shape().rows_cols().0 as u32,
-            draw_rows: self.draws.len() as u32,
+            draw_rows: self.draws().len() as u32,
+            urn_draw_rows: self.urn.0.draws.len() as u32,
             order_rows: self.order.as_ref().map_or(0, |order| order.shape().rows_cols().0) as u32,
             width: self.width() as u32,
             tail: self.tail,
@@ -540,7 +559,8 @@ impl Prepared {
         }
         if needed > 65_000.0 {
             return Err(Error::TooLarge {
-                what: format!("{what} of {} groups on a software adapter, in loop turns", self.groups()),
+                what: format!("{what} of {} groups on a software adapter", self.groups()),
+                unit: "loop turns",
                 needed: needed as u64,
                 limit: 65_000,
             });
@@ -589,7 +609,8 @@ impl Prepared {
         let turns = width * (groups + 2);
         if self.plan == Tables::Convolution && gpu.is_software() && turns > 65_000 {
             return Err(Error::TooLarge {
-                what: format!("tables of {groups} groups on a software adapter, in loop turns"),
+                what: format!("tables of {groups} groups on a software adapter"),
+                unit: "loop turns",
                 needed: turns as u64,
                 limit: 65_000,
             });

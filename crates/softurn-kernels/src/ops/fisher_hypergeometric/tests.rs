@@ -380,6 +380,42 @@ fn relaxed_twin_agrees_with_central_differences() {
         }
     }
 }
+/// Windows end with the support of the totals, not with a whole number of draws: the slope there is the same from both sides.
+#[test]
+fn gradients_of_draws_are_continuous_at_whole_numbers() {
+    let gpu = &gpus()[0];
+    let tolerance = Tolerance::new(1e-5, 1e-5, "central differences in f64 of a C1 function");
+    for (sizes, whole) in [([3u32, 4, 5], 6u32), ([3, 4, 5], 5), ([6, 7, 8], 6), ([3, 4, 5], 10)] {
+        let log_weights = [0.4f32, -0.2, 0.1];
+        let wide = log_weights.map(f64::from);
+        let noise = cpu::noise(0, Key::new(3));
+        let how = cpu::Draw { merged: None, relaxed: true, temperature: 1.0, noise: &noise };
+        let law = Twin { sizes: &sizes, draws: whole, log_weights: &wide };
+        let up = cpu::Upstream { counts: &[1.0, 2.0, -0.5], log_prob: 0.0, masks: None };
+        let urn = Urn::new(gpu, &sizes, whole).unwrap();
+        for draws in [f64::from(whole) - 1e-3, f64::from(whole), f64::from(whole) + 1e-3] {
+            let draws = f64::from(draws as f32);
+            let value = |n: f64| law.draw(&how, n).counts.iter().zip(up.counts).map(|(x, c)| x * c).sum::<f64>();
+            let difference = (value(draws + 1e-6) - value(draws - 1e-6)) / 2e-6;
+            let drawn = law.draw(&how, draws);
+            let (_, of_draws) = law.backward(&how, draws, &drawn, &up);
+            let label = format!("{sizes:?} {draws}");
+            compare(&label, "twin", &[of_draws as f32], &[difference], &tolerance).unwrap();
+            let real = gpu.tensor(&[draws as f32], [1]).unwrap();
+            let prepared = Prepared::with_draws(gpu, &urn, &Law::Exact, &weights(gpu, &log_weights, 3), &real).unwrap();
+            let sampling = Sampling { relaxed: true, ..Sampling::straight_through(Key::new(3), 1.0) };
+            for plan in [Tables::Recurrence, Tables::Convolution] {
+                let prepared = prepared.with_tables(gpu, plan).unwrap();
+                let draw = forward(gpu, &prepared, 1, &sampling).unwrap();
+                let counts = gpu.tensor(&[1.0f32, 2.0, -0.5], [1, 3]).unwrap();
+                let up = Upstream { counts: &counts, log_prob: None, masks: None };
+                let [_, ddraws] = backward(gpu, &prepared, &draw, &up, &sampling).unwrap();
+                compare(&label, &format!("{plan:?}"), &ddraws.read().unwrap(), &[of_draws], &RELAXED).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn laws_of_a_batch_are_apart() {
     // Other weights, sizes and draws in every row; more rows than one group of invocations.
@@ -744,7 +780,15 @@ fn bad_arguments_and_empty_batches() {
         let many = exact(gpu, &[50; 900], 50, &[0.0; 900]);
         let error = forward(gpu, &many, 1, &Sampling::straight_through(Key::new(0), 1.0)).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        let wide = exact(gpu, &[70_000, 70_000], 20, &[0.0; 2]);
+        let sampling = Sampling::straight_through(Key::new(0), 1.0);
+        let draw = forward(gpu, &wide, 1, &sampling).unwrap();
+        assert!(matches!(masks(gpu, &wide, &draw, &sampling), Err(Error::TooLarge { .. })));
     }
+    // Means of 1,000 groups are not made where nobody asks for them.
+    let thousand = exact(gpu, &[1; 1000], 20, &[0.0; 1000]);
+    let draw = forward(gpu, &thousand, 2, &Sampling::straight_through(Key::new(0), 1.0)).unwrap();
+    assert!(draw.counts.read().unwrap().chunks(1000).all(|row| row.iter().sum::<f32>() == 20.0));
     let urn = Urn::new(gpu, &[2, 3], 4).unwrap();
     let prepared = |rows: usize, cols: usize| Prepared::new(gpu, &urn, &Law::Exact, &gpu.zeros([rows, cols]).unwrap());
     assert!(matches!(prepared(1, 3), Err(Error::Shape { argument: "log_weights", .. })));

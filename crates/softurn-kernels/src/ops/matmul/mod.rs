@@ -130,7 +130,8 @@ pub fn forward(gpu: &Gpu, options: Options, a: &Tensor, b: &Tensor, bias: Option
     if groups.iter().any(|&count| count > gpu.capabilities().max_workgroups as usize) {
         let limit = 64 * u64::from(gpu.capabilities().max_workgroups);
         return Err(Error::TooLarge {
-            what: format!("matmul {}, in rows or columns", c.shape()),
+            what: format!("matmul {}", c.shape()),
+            unit: "rows or columns",
             needed: m.max(n) as u64,
             limit,
         });
