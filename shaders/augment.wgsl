@@ -43,10 +43,11 @@ fn tap(image: u32, row: i32, col: i32, channel: u32, weight: f32) -> f32 {
   return weight * x[pixel * params.channels + channel];
 }
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn forward(
-  @builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
+  @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
 ) {
+  let local = lane_and_row(invocation);
   let image = linear_group(group, groups) * ROWS + local.y;
   if (image >= params.rows) { return; }
   let first = words(image, 0u, 0u);

@@ -10,9 +10,10 @@ struct Params { rows: u32, cols: u32 }
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>; // [rows]
 @group(1) @binding(0) var<uniform> params: Params;
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-           @builtin(local_invocation_id) local: vec3<u32>) {
+           @builtin(local_invocation_index) invocation: u32) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   // Rows past the end go through the reductions with nothing in them.
   let cols = select(0u, params.cols, row < params.rows);

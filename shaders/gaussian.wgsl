@@ -2,10 +2,10 @@
 //   z = m + e^(s/2) eps,   kl = 1/2 sum_j (e^s + m^2 - 1 - s);
 //   dm = dz + dkl m,   ds = 1/2 dz eps e^(s/2) + 1/2 dkl (e^s - 1).
 // eps of element e is word pair e mod 2 of counter (e / 2, 0, 0, 4); it is made again in `backward`. LANES invocations own a row in
-// `forward`, one owns an element in `backward`. NOISE: eps is bound instead of made.
+// `forward`, one owns an element in `backward`. NOISE: 0 for none, 1 for eps made from the key, 2 for eps that is bound.
 
 // Before the import: naga 30 resolves overrides in order and fails on one that follows an array sized by others.
-override NOISE: bool = false;
+override NOISE: u32 = 1u;
 #import reduce
 #import random
 
@@ -21,15 +21,17 @@ const STREAM: u32 = 4u;
 @group(1) @binding(0) var<uniform> params: Params;
 
 fn epsilon(e: u32) -> f32 {
-  if (NOISE) { return noise[e]; }
+  if (NOISE == 0u) { return 0.0; }
+  if (NOISE == 2u) { return noise[e]; }
   let r = philox(vec4<u32>(e / 2u, 0u, 0u, STREAM), vec2<u32>(params.key_low, params.key_high));
   if (e % 2u == 0u) { return normal_from(r.x, r.y); }
   return normal_from(r.z, r.w);
 }
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-           @builtin(local_invocation_id) local: vec3<u32>) {
+           @builtin(local_invocation_index) invocation: u32) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   let cols = select(0u, params.cols, row < params.rows);
   let base = row * params.cols;

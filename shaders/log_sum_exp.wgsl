@@ -13,8 +13,9 @@ struct Params { rows: u32, cols: u32 }
 // v - high, and 0 for equal infinities.
 fn below(v: f32, high: f32) -> f32 { return select(v - high, 0.0, v == high); }
 
-@compute @workgroup_size(LANES, ROWS)
-fn forward(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+@compute @workgroup_size(LANES * ROWS)
+fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   let base = row * params.cols;
   let end = select(0u, params.cols, row < params.rows);

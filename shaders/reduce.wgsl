@@ -38,9 +38,10 @@ fn result(a: f32) -> f32 {
   return a;
 }
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-           @builtin(local_invocation_id) local: vec3<u32>) {
+           @builtin(local_invocation_index) invocation: u32) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   let base = min(row * params.cols, params.length);
   let end = select(base, min(base + params.cols, params.length), row < params.rows);
@@ -69,9 +70,10 @@ fn fold_rows(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_work
 
 @group(0) @binding(1) var<storage, read_write> index: array<u32>;
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn find(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_id) local: vec3<u32>) {
+        @builtin(local_invocation_index) invocation: u32) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   let cols = select(0u, params.cols, row < params.rows);
   let base = row * params.cols;

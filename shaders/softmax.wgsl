@@ -14,8 +14,9 @@ struct Params { rows: u32, cols: u32, temperature: f32 }
 // (v - high) / T, and 0 for equal infinities.
 fn below(v: f32, high: f32) -> f32 { return select((v - high) / params.temperature, 0.0, v == high); }
 
-@compute @workgroup_size(LANES, ROWS)
-fn forward(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+@compute @workgroup_size(LANES * ROWS)
+fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   let base = row * params.cols;
   let end = select(0u, params.cols, row < params.rows);
@@ -42,8 +43,9 @@ fn forward(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
 
-@compute @workgroup_size(LANES, ROWS)
-fn backward(@builtin(local_invocation_id) local: vec3<u32>, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+@compute @workgroup_size(LANES * ROWS)
+fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let local = lane_and_row(invocation);
   let row = linear_group(group, groups) * ROWS + local.y;
   let base = row * params.cols;
   let end = select(0u, params.cols, row < params.rows);

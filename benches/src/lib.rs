@@ -4,6 +4,7 @@
 //! result. `cargo bench -p softurn-benches --bench NAME`; under `cargo test --benches` each runs once.
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use criterion::Criterion;
 use softurn_kernels::{Gpu, GpuConfig, Key, Result, Tensor, ops};
@@ -66,6 +67,19 @@ pub fn time_of(criterion: &mut Criterion, name: &str, repeats: usize, mut record
             wait(&results[repeats - 1]);
         });
     });
+}
+
+/// CPU seconds of this process where the system tells them, else wall seconds since `start`.
+#[cfg(unix)]
+pub fn cpu_seconds(_: Instant) -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
+/// CPU seconds of this process where the system tells them, else wall seconds since `start`.
+#[cfg(not(unix))]
+pub fn cpu_seconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64()
 }
 
 /// Submits what is recorded and waits for it.

@@ -8,28 +8,54 @@ fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f8000
 // -inf, by way of a run-time value: constant expressions may not hold it.
 fn minus_infinity() -> f32 { let bits = 0xff800000u; return bitcast<f32>(bits); }
 
-fn pow2i(n: i32) -> f32 { return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u); }
+// Of four numbers at a time: software adapters wait for one long chain of operations, and do four in the time of one. The compiler leaves
+// out what nobody reads, so that one number costs no more.
 
-fn exp_poly(r: f32) -> f32 { // exp(r) - 1 for |r| < 0.35
+fn pow2i4(n: vec4<i32>) -> vec4<f32> { return bitcast<vec4<f32>>(vec4<u32>(clamp(n, vec4<i32>(-126), vec4<i32>(127)) + 127) << vec4<u32>(23u)); }
+
+fn pow2i(n: i32) -> f32 { return pow2i4(vec4<i32>(n)).x; }
+
+fn exp_poly4(r: vec4<f32>) -> vec4<f32> { // exp(r) - 1 for |r| < 0.35
   return (((((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r + 5.0000001201e-1) * r * r + r;
 }
 
-fn f_exp(x0: f32) -> f32 {
-  let x = clamp(x0, -104.0, 89.0);
+fn exp_poly(r: f32) -> f32 { return exp_poly4(vec4<f32>(r)).x; }
+
+// NaN is hidden: callers look for it themselves.
+fn f_exp4(x0: vec4<f32>) -> vec4<f32> {
+  let x = clamp(x0, vec4<f32>(-104.0), vec4<f32>(89.0));
   let n = floor(x * 1.44269504 + 0.5);
   let r = (x - n * 0.693359375) + n * 2.12194440e-4;
-  let i = i32(n);
+  let i = vec4<i32>(n);
   let h = i / 2;
-  let y = (exp_poly(r) + 1.0) * pow2i(h) * pow2i(i - h);
-  return select(y, x0, is_nan(x0));
+  return (exp_poly4(r) + 1.0) * pow2i4(h) * pow2i4(i - h);
 }
+
+fn f_exp(x: f32) -> f32 { return select(f_exp4(vec4<f32>(x)).x, x, is_nan(x)); }
 
 fn f_expm1(x: f32) -> f32 {
   return select(f_exp(x) - 1.0, exp_poly(x), abs(x) < 0.35);
 }
 
-fn log_poly(z: f32) -> f32 { // log(1 + z) - z + z * z / 2 for |z| < 0.42
+fn log_poly4(z: vec4<f32>) -> vec4<f32> { // log(1 + z) - z + z * z / 2 for |z| < 0.42
   return ((((((((7.0376836292e-2 * z - 1.1514610310e-1) * z + 1.1676998740e-1) * z - 1.2420140846e-1) * z + 1.4249322787e-1) * z - 1.6668057665e-1) * z + 2.0000714765e-1) * z - 2.4999993993e-1) * z + 3.3333331174e-1) * z * z * z;
+}
+
+fn log_poly(z: f32) -> f32 { return log_poly4(vec4<f32>(z)).x; }
+
+// z and an exponent for numbers m 2^exponent, m in [0.5, 1) by its bits.
+fn log_of_parts(mantissa: vec4<f32>, exponent: vec4<i32>) -> vec4<f32> {
+  let small = mantissa < vec4<f32>(0.70710678);
+  let z = select(mantissa, mantissa + mantissa, small) - 1.0;
+  let fe = vec4<f32>(exponent - select(vec4<i32>(0), vec4<i32>(1), small));
+  return (z + ((log_poly4(z) + fe * -2.12194440e-4) - 0.5 * z * z)) + fe * 0.693359375;
+}
+
+// Of positive numbers that are normal and finite.
+fn f_log4(x: vec4<f32>) -> vec4<f32> {
+  let bits = bitcast<vec4<u32>>(x);
+  let mantissa = bitcast<vec4<f32>>((bits & vec4<u32>(0x007fffffu)) | vec4<u32>(0x3f000000u));
+  return log_of_parts(mantissa, vec4<i32>(bits >> vec4<u32>(23u)) - 126);
 }
 
 fn f_log(x: f32) -> f32 {
@@ -40,11 +66,8 @@ fn f_log(x: f32) -> f32 {
     e = -126 - 149;
   }
   e += i32(bits >> 23u);
-  var m = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
-  if (m < 0.70710678) { e -= 1; m = m * 2.0; }
-  let z = m - 1.0;
-  let fe = f32(e);
-  var r = (z + ((log_poly(z) + fe * -2.12194440e-4) - 0.5 * z * z)) + fe * 0.693359375;
+  let mantissa = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
+  var r = log_of_parts(vec4<f32>(mantissa), vec4<i32>(e)).x;
   let original = bitcast<u32>(x);
   if ((original & 0x7fffffffu) == 0u) { r = minus_infinity(); }
   else if (original == 0x7f800000u || is_nan(x)) { r = x; }

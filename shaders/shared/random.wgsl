@@ -34,19 +34,23 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
 fn uniform_from(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8; }
 
 // Exp(1) = -log(u) with u = (bits + 1/2) 2^-32; near 1 by the complement, so that values down to 2^-33 occur. One polynomial for both.
-fn exponential_from(bits: u32) -> f32 {
-  let high = bits > 0xb8000000u; // u above 0.72
-  let x = (f32(select(bits, ~bits, high)) + 0.5) * 2.3283064365386963e-10;
-  let word = bitcast<u32>(x);
-  let m = bitcast<f32>((word & 0x007fffffu) | 0x3f000000u);
-  let small = m < 0.70710678;
-  let z = select(select(m, 2.0 * m, small) - 1.0, -x, high);
-  let exponent = select(f32(i32(word >> 23u) - select(126, 127, small)), 0.0, high);
-  return -((z + ((log_poly(z) + exponent * -2.12194440e-4) - 0.5 * z * z)) + exponent * 0.693359375);
+fn exponential4_from(bits: vec4<u32>) -> vec4<f32> {
+  let high = bits > vec4<u32>(0xb8000000u); // u above 0.72
+  let x = (vec4<f32>(select(bits, ~bits, high)) + 0.5) * 2.3283064365386963e-10;
+  let word = bitcast<vec4<u32>>(x);
+  let m = bitcast<vec4<f32>>((word & vec4<u32>(0x007fffffu)) | vec4<u32>(0x3f000000u));
+  let small = m < vec4<f32>(0.70710678);
+  let z = select(select(m, m + m, small) - 1.0, -x, high);
+  let exponent = select(vec4<f32>(vec4<i32>(word >> vec4<u32>(23u)) - select(vec4<i32>(126), vec4<i32>(127), small)), vec4<f32>(0.0), high);
+  return -((z + ((log_poly4(z) + exponent * -2.12194440e-4) - 0.5 * z * z)) + exponent * 0.693359375);
 }
 
+fn exponential_from(bits: u32) -> f32 { return exponential4_from(vec4<u32>(bits)).x; }
+
 // Gumbel(0, 1) = -log(Exp(1)), from -3.13 to 22.9.
-fn gumbel_from(bits: u32) -> f32 { return -f_log(exponential_from(bits)); }
+fn gumbel4_from(bits: vec4<u32>) -> vec4<f32> { return -f_log4(exponential4_from(bits)); }
+
+fn gumbel_from(bits: u32) -> f32 { return gumbel4_from(vec4<u32>(bits)).x; }
 
 // N(0, 1) by Box and Muller; the angle is a quarter turn by its top bits and a polynomial within it.
 fn normal_from(a: u32, b: u32) -> f32 {

@@ -1,5 +1,5 @@
-// Reductions along a row that LANES invocations share. A workgroup is (LANES, ROWS); LANES = 1 is the plan for software adapters, where
-// a barrier costs more than the row: nothing below is reached then. Every call is in uniform control flow, rows past the end included.
+// Reductions along a row that LANES invocations share, of the ROWS rows of a workgroup. LANES = 1 is the plan for software adapters, where a
+// barrier costs more than the row: nothing below is reached then. Every call is in uniform control flow, rows past the end included.
 #import index
 #import math
 
@@ -9,7 +9,10 @@ override ROWS: u32 = 64u;
 var<workgroup> scratch: array<f32, LANES * ROWS>;
 var<workgroup> scratch_index: array<u32, LANES * ROWS>;
 
-fn row_sum(value: f32, lane: vec3<u32>) -> f32 {
+// A workgroup has one dimension: software adapters put only the first on vector lanes.
+fn lane_and_row(invocation: u32) -> vec2<u32> { return vec2<u32>(invocation % LANES, invocation / LANES); }
+
+fn row_sum(value: f32, lane: vec2<u32>) -> f32 {
   if (LANES == 1u) { return value; }
   let base = lane.y * LANES;
   scratch[base + lane.x] = value;
@@ -26,7 +29,7 @@ fn row_sum(value: f32, lane: vec3<u32>) -> f32 {
 // The larger; NaN wins.
 fn nan_max(a: f32, b: f32) -> f32 { return select(max(a, b), a + b, is_nan(a) || is_nan(b)); }
 
-fn row_max(value: f32, lane: vec3<u32>) -> f32 {
+fn row_max(value: f32, lane: vec2<u32>) -> f32 {
   if (LANES == 1u) { return value; }
   let base = lane.y * LANES;
   scratch[base + lane.x] = value;
@@ -48,7 +51,7 @@ fn comes_first(a: f32, i: u32, b: f32, j: u32) -> bool {
   return a > b || (a == b && i < j);
 }
 
-fn row_argmax(value: f32, index: u32, lane: vec3<u32>) -> u32 {
+fn row_argmax(value: f32, index: u32, lane: vec2<u32>) -> u32 {
   if (LANES == 1u) { return index; }
   let base = lane.y * LANES;
   scratch[base + lane.x] = value;

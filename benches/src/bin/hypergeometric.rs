@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
+use softurn_benches::cpu_seconds;
 use softurn_kernels::ops::fisher_hypergeometric::{self as law, Law, Order, Prepared, Sampling, Upstream, Urn};
 use softurn_kernels::{Gpu, GpuConfig, Key, ops::random};
 
@@ -29,18 +30,6 @@ struct Args {
     /// Steps per measurement; the median of several measurements is printed
     #[arg(long, default_value_t = 5)]
     repeats: usize,
-}
-
-/// CPU seconds of this process where the system tells them, else wall seconds.
-#[cfg(unix)]
-fn cpu_seconds(_: Instant) -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
-}
-
-#[cfg(not(unix))]
-fn cpu_seconds(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64()
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -1,10 +1,11 @@
-//! Draws from the categorical law of each row of logits, relaxed or exact. Saves logits, key and temperature; the noise is
-//! made again.
+//! Draws from the categorical law of each row of logits, relaxed or exact. A relaxed draw saves itself; an exact one saves
+//! logits, key and temperature, and its relaxation is made again.
 
 use softurn_kernels::ops::{Noise, gumbel_softmax};
 use softurn_kernels::{Error as KernelError, Gpu, Key, Tensor};
 
 use super::only;
+use super::softmax::Softmax;
 use crate::{Result, Rule, Var};
 
 struct GumbelSoftmax {
@@ -27,7 +28,9 @@ impl Var<'_> {
     /// When the temperature is not positive and finite.
     pub fn gumbel_softmax(&self, key: Key, temperature: f32) -> Result<Self> {
         let y = gumbel_softmax::forward(self.tape().gpu(), self.value(), Noise::Key(key), temperature)?;
-        self.record_draw("gumbel_softmax", y, key, temperature)
+        let rule = Softmax { y: y.clone(), log: false, temperature };
+        let [y] = self.tape().record("gumbel_softmax", &[self], [y], rule)?;
+        Ok(y)
     }
 
     /// The exact draw of the same noise, as rows of zeros with a one, with the gradient of [`Var::gumbel_softmax`] in its
@@ -41,12 +44,8 @@ impl Var<'_> {
             return Err(KernelError::argument("gumbel_softmax", "temperature", what).into());
         }
         let y = gumbel_softmax::hard(self.tape().gpu(), self.value(), Noise::Key(key))?;
-        self.record_draw("gumbel_softmax_straight_through", y, key, temperature)
-    }
-
-    fn record_draw(&self, name: &'static str, y: Tensor, key: Key, temperature: f32) -> Result<Self> {
         let rule = GumbelSoftmax { logits: self.value().clone(), key, temperature };
-        let [y] = self.tape().record(name, &[self], [y], rule)?;
+        let [y] = self.tape().record("gumbel_softmax_straight_through", &[self], [y], rule)?;
         Ok(y)
     }
 }

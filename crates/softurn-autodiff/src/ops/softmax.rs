@@ -6,10 +6,10 @@ use softurn_kernels::{Gpu, Tensor};
 use super::only;
 use crate::{Result, Rule, Var};
 
-struct Softmax {
-    y: Tensor,
-    log: bool,
-    temperature: f32,
+pub(super) struct Softmax {
+    pub(super) y: Tensor,
+    pub(super) log: bool,
+    pub(super) temperature: f32,
 }
 
 impl Rule for Softmax {

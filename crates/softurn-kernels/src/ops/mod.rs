@@ -196,6 +196,8 @@ impl RowPlan {
 /// Where the noise of a draw comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Noise<'a> {
+    /// None at all.
+    None,
     /// Made from a key.
     Key(Key),
     /// Given, in the shape of what it is added to: for tests.
@@ -207,12 +209,17 @@ impl Noise<'_> {
     pub(crate) fn words(self) -> [u32; 2] {
         match self {
             Self::Key(key) => key.words(),
-            Self::Given(_) => [0, 0],
+            Self::None | Self::Given(_) => [0, 0],
         }
     }
 
-    pub(crate) fn given(self) -> bool {
-        matches!(self, Self::Given(_))
+    /// As the constant `NOISE` of the shaders.
+    pub(crate) fn mode(self) -> f64 {
+        match self {
+            Self::None => 0.0,
+            Self::Key(_) => 1.0,
+            Self::Given(_) => 2.0,
+        }
     }
 
     /// The tensor to bind: the noise, or any other where nothing reads it.
@@ -221,7 +228,7 @@ impl Noise<'_> {
         Self: 'b,
     {
         match self {
-            Self::Key(_) => other,
+            Self::None | Self::Key(_) => other,
             Self::Given(noise) => noise,
         }
     }

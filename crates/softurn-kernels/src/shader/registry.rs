@@ -36,6 +36,7 @@ pub const SHARED: &[(&str, &str)] = &[
     shader!("shared/math"),
     shader!("shared/random"),
     shader!("shared/reduce"),
+    shader!("shared/scores"),
 ];
 
 /// The source of `NAME` or `shared/NAME`.

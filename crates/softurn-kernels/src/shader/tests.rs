@@ -119,8 +119,12 @@ fn errors_name_the_file_and_line_that_the_author_wrote() {
     let error = message(Module::load("unary", &[syntax]));
     assert!(error.starts_with(&at), "{error}");
 
-    let line = line("fn pow2i");
-    let types = Patch { shader: "shared/math", from: "{ return bitcast<f32>(u32(clamp", to: "{ return (u32(clamp" };
+    let line = line("fn pow2i4");
+    let types = Patch {
+        shader: "shared/math",
+        from: "{ return bitcast<vec4<f32>>(vec4<u32>(clamp",
+        to: "{ return (vec4<u32>(clamp",
+    };
     let error = message(Module::load("unary", &[types]));
     assert!(error.starts_with(&format!("shaders/shared/math.wgsl:{line}: ")), "{error}");
 
@@ -425,8 +429,8 @@ fn a_barrier_moved_into_a_branch_of_a_shader_is_rejected() {
     };
     let text = "#import reduce
         @group(0) @binding(0) var<storage, read_write> y: array<f32>;
-        @compute @workgroup_size(LANES, ROWS) fn main(@builtin(local_invocation_id) local: vec3<u32>) {
-          y[local.x] = row_sum(1.0, local);
+        @compute @workgroup_size(LANES * ROWS) fn main(@builtin(local_invocation_index) local: u32) {
+          y[local] = row_sum(1.0, lane_and_row(local));
         }";
     let whole = Patch { shader: "unary", from: registry::source("unary").unwrap(), to: text };
     let module = Module::load("unary", std::slice::from_ref(&whole)).unwrap_or_else(|error| panic!("{error}"));

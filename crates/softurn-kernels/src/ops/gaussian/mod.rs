@@ -61,7 +61,7 @@ pub fn forward(gpu: &Gpu, mean: &Tensor, log_variance: &Tensor, noise: Noise<'_>
     gpu.dispatch(Call {
         op: OP,
         entry: "forward",
-        constants: &[lanes, per_group, ("NOISE", f64::from(noise.given()))],
+        constants: &[lanes, per_group, ("NOISE", noise.mode())],
         inputs: &[mean, log_variance, noise.tensor(mean)],
         outputs: &[&z, &divergence],
         params: bytemuck::bytes_of(&params(noise, rows, cols)),
@@ -103,7 +103,7 @@ pub fn backward(
         gpu.dispatch(Call {
             op: OP,
             entry: "backward",
-            constants: &[("NOISE", f64::from(noise.given()))],
+            constants: &[("NOISE", noise.mode())],
             inputs: &[mean, log_variance, noise.tensor(mean), &dz, &ddivergence],
             outputs: &[&dmean, &dlog_variance],
             params: bytemuck::bytes_of(&params(noise, rows, cols)),

@@ -3,9 +3,10 @@
 use crate::Key;
 use crate::ops::random::cpu::{gumbel_from, philox};
 
-/// The noise of the first `length` elements.
-pub fn noise(length: usize, key: Key) -> Vec<f64> {
-    (0..length).map(|e| gumbel_from(philox([(e / 4) as u32, 0, 0, 3], key.words())[e % 4])).collect()
+/// The noise of `rows` rows.
+pub fn noise(rows: usize, cols: usize, key: Key) -> Vec<f64> {
+    let of = |row: usize, c: usize| gumbel_from(philox([(c / 4) as u32, row as u32, 0, 3], key.words())[c % 4]);
+    (0..rows * cols).map(|e| of(e / cols, e % cols)).collect()
 }
 
 /// `x - max x + noise` of each row: `-inf` where the law has no mass, NaN where the row holds NaN at all.

@@ -16,6 +16,8 @@ use crate::gpu::pipeline::Call;
 use crate::{DataType, Gpu, Result, Tensor};
 
 const OP: &str = "gumbel_softmax";
+/// From this temperature on, exponentials of scores (the largest between -4 and 23) stay far inside the range of f32.
+const BOUNDED: f32 = 0.4;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -109,10 +111,15 @@ fn run(
     let plan = RowPlan::of(gpu, cols);
     let [lanes, per_group] = plan.constants();
     let [key_low, key_high] = noise.words();
+    let bounded = temperature >= BOUNDED && !matches!(noise, Noise::Given(_));
+    let mut constants = vec![lanes, per_group, ("NOISE", noise.mode())];
+    if matches!(entry, "forward" | "backward") {
+        constants.push(("BOUNDED", f64::from(bounded)));
+    }
     gpu.dispatch(Call {
         op: OP,
         entry,
-        constants: &[lanes, per_group, ("NOISE", f64::from(noise.given()))],
+        constants: &constants,
         inputs: &inputs,
         outputs: &[result],
         params: bytemuck::bytes_of(&Params { rows: rows as u32, cols: cols as u32, temperature, key_low, key_high }),

@@ -1,0 +1,132 @@
+//! Draws, selections, relaxed sorts and partitions, forward and forward with backward, by shape: process CPU time and the
+//! pool's high-water mark. One JSON object a line, in the form of `benches/peers/selection.py`, which times the same in
+//! PyTorch.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use serde_json::json;
+use softurn_benches::cpu_seconds;
+use softurn_kernels::ops::{Noise, gumbel_softmax, random, softmax};
+use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
+
+/// Times selections.
+#[derive(Parser)]
+struct Args {
+    /// Operations, separated by commas; all by default
+    #[arg(long, value_delimiter = ',')]
+    ops: Vec<String>,
+    /// rows x n x k, separated by commas; by default those of each operation
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<String>,
+    /// Print the time of every kernel, by timestamps, to standard error
+    #[arg(long)]
+    profile: bool,
+    /// Measurements, of which the median is printed
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+}
+
+type Shape = [usize; 3];
+
+/// What is timed: a forward, and a forward with its backward, that end with a tensor to wait for.
+struct Timed<'a> {
+    forward: Box<dyn Fn(u64) -> Result<Tensor> + 'a>,
+    step: Box<dyn Fn(u64) -> Result<Tensor> + 'a>,
+}
+
+const DRAWS: &[Shape] = &[[1024, 128, 8], [1024, 1024, 8], [1024, 1024, 64], [16384, 128, 8], [65536, 10, 8]];
+
+const OPS: &[(&str, &[Shape])] = &[("gumbel_softmax", DRAWS), ("categorical", DRAWS)];
+
+fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, _k]: Shape) -> Result<Timed<'a>> {
+    let x = random::normal(gpu, [rows, n], Key::new(1))?;
+    let dy = random::normal(gpu, [rows, n], Key::new(2))?;
+    dy.read()?;
+    let key = |i: u64| Noise::Key(Key::new(i));
+    Ok(match op {
+        "gumbel_softmax" => {
+            let forward = {
+                let x = x.clone();
+                move |i| Ok(gumbel_softmax::forward(gpu, &x, key(i), 0.5)?)
+            };
+            Timed {
+                forward: Box::new(forward),
+                step: Box::new(move |i| {
+                    let y = gumbel_softmax::forward(gpu, &x, key(i), 0.5)?;
+                    Ok(softmax::backward(gpu, &y, &dy, 0.5)?)
+                }),
+            }
+        }
+        "categorical" => Timed {
+            forward: Box::new({
+                let x = x.clone();
+                move |i| Ok(gumbel_softmax::sample(gpu, &x, key(i))?)
+            }),
+            step: Box::new(move |i| Ok(gumbel_softmax::sample(gpu, &x, key(i))?)),
+        },
+        _ => bail!("--ops: there is no '{op}'"),
+    })
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let gpu = Gpu::new(GpuConfig { profile: args.profile, ..GpuConfig::default() })?;
+    let start = Instant::now();
+    for &(op, shapes) in OPS.iter().filter(|(op, _)| args.ops.is_empty() || args.ops.iter().any(|asked| asked == op)) {
+        let given: Vec<Shape> = args.shapes.iter().map(|shape| parse(shape)).collect::<Result<_>>()?;
+        for &shape in if given.is_empty() { shapes } else { &given } {
+            let timed = timed(&gpu, op, shape)?;
+            let [forward, _, _] = measure(&gpu, start, &timed.forward, args.repeats)?;
+            let [step, wall, peak] = measure(&gpu, start, &timed.step, args.repeats)?;
+            let [rows, n, k] = shape;
+            println!(
+                "{}",
+                json!({"form": format!("softurn-{op}"), "rows": rows, "n": n, "k": k, "forward_cpu_ms": forward,
+                "step_cpu_ms": step, "step_wall_ms": wall, "peak_mb": peak, "adapter": gpu.capabilities().name})
+            );
+        }
+    }
+    for kernel in gpu.kernel_times() {
+        let mean = 1e3 * kernel.seconds / kernel.calls as f64;
+        eprintln!("{} {}: {} calls, {mean:.4} ms each", kernel.op, kernel.entry, kernel.calls);
+    }
+    Ok(())
+}
+
+fn parse(shape: &str) -> Result<Shape> {
+    let numbers: Vec<usize> = shape.split('x').map(str::parse).collect::<Result<_, _>>().context("--shapes")?;
+    numbers.try_into().map_err(|_| anyhow::anyhow!("--shapes: '{shape}' is not rows x n x k"))
+}
+
+/// CPU and wall milliseconds of one call, and the high-water mark above the inputs in MB.
+fn measure(gpu: &Gpu, start: Instant, call: &dyn Fn(u64) -> Result<Tensor>, repeats: usize) -> Result<[f64; 3]> {
+    let wait = |tensor: Tensor| -> Result<()> {
+        let one = tensor.view(0, [1])?;
+        match one.data_type() {
+            DataType::F32 => drop(one.read()?),
+            DataType::U32 => drop(one.read_u32()?),
+        }
+        Ok(())
+    };
+    wait(call(0)?)?;
+    gpu.reset_high_water();
+    let inputs = gpu.pool_statistics().in_use_bytes;
+    let clock = Instant::now();
+    wait(call(0)?)?;
+    let peak = gpu.pool_statistics().high_water_bytes - inputs;
+    let inner = ((0.05 / clock.elapsed().as_secs_f64()) as u64).clamp(1, 64);
+    let (mut cpu, mut wall) = (Vec::new(), Vec::new());
+    for repeat in 0..repeats as u64 {
+        let (before, clock) = (cpu_seconds(start), Instant::now());
+        for i in 0..inner {
+            wait(call(repeat * inner + i)?)?;
+        }
+        cpu.push((cpu_seconds(start) - before) * 1e3 / inner as f64);
+        wall.push(clock.elapsed().as_secs_f64() * 1e3 / inner as f64);
+    }
+    cpu.sort_by(f64::total_cmp);
+    wall.sort_by(f64::total_cmp);
+    Ok([cpu[repeats / 2], wall[repeats / 2], peak as f64 / 1e6])
+}

@@ -1,0 +1,51 @@
+// Scores of the elements of a row, four at a time: x - max x + g, with g of the Gumbel law. Element c of a row has word c mod 4 of counter
+// (c / 4, row, 0, 3), made again wherever it is needed: what is drawn with the same key agrees, whatever draws it.
+#import math
+#import random
+
+override NOISE: u32 = 1u; // 0: none, 1: from the key, 2: given
+
+const STREAM: u32 = 3u;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
+@group(0) @binding(1) var<storage, read> noise: array<f32>; // [rows, cols], read where NOISE is 2
+
+// cols is 0 past the last row. Settings are read once: a uniform costs as much as ten operations on software adapters.
+struct Row { at: u32, base: u32, cols: u32, key: vec2<u32> }
+
+fn is_nan4(v: vec4<f32>) -> vec4<bool> { return (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u); }
+
+// Elements c .. c + 3 of a row, -inf past its end. Without branches: software adapters walk both sides.
+fn load4(row: Row, c: u32) -> vec4<f32> {
+  let at = min(vec4<u32>(c) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row.cols - 1u)) + row.base;
+  let inside = vec4<u32>(c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(row.cols);
+  return select(vec4<f32>(minus_infinity()), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
+}
+
+// The larger; NaN wins.
+fn nan_max4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return select(max(a, b), a + b, is_nan4(a) | is_nan4(b)); }
+
+fn max4(v: vec4<f32>) -> f32 {
+  let pair = nan_max4(v, v.zwxy);
+  return nan_max4(pair, pair.yxwz).x;
+}
+
+fn sum4(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
+
+fn noise4(row: Row, c: u32) -> vec4<f32> {
+  if (NOISE == 0u) { return vec4<f32>(0.0); }
+  if (NOISE == 1u) { return gumbel4_from(philox(vec4<u32>(c / 4u, row.at, 0u, STREAM), row.key)); }
+  let e = row.base + c;
+  let last = row.base + row.cols - 1u;
+  return vec4<f32>(noise[min(e, last)], noise[min(e + 1u, last)], noise[min(e + 2u, last)], noise[min(e + 3u, last)]);
+}
+
+// Scores of elements c .. c + 3, given the largest of the row: -inf where the law has no mass or past the end; of a row with NaN only the
+// NaN itself is one.
+fn score4(row: Row, c: u32, high: f32) -> vec4<f32> {
+  let v = load4(row, c);
+  let below = select(v - high, vec4<f32>(0.0), v == vec4<f32>(high));
+  let none = (v == vec4<f32>(minus_infinity())) | (below == vec4<f32>(minus_infinity()));
+  if (is_nan(high)) { return select(select(vec4<f32>(0.0), v, is_nan4(v)), vec4<f32>(minus_infinity()), none); }
+  return select(below + noise4(row, c), vec4<f32>(minus_infinity()), none);
+}
