@@ -68,15 +68,18 @@ enum Task {
         /// Only benches whose name contains this
         filter: Option<String>,
     },
-    /// Time the hypergeometric law beside what PyTorch users would write, in one run
+    /// Time the hypergeometric law and selections beside what PyTorch users would write, in one run
     Peers {
-        /// A Python that has torch
+        /// A Python that has torch, and jax for more columns
         #[arg(long, default_value = "python3")]
         python: String,
-        /// Rows, separated by commas
+        /// What to time, separated by commas
+        #[arg(long, default_value = peers::OPS)]
+        ops: String,
+        /// Rows of the hypergeometric law, separated by commas
         #[arg(long, default_value = "1,64,1024,16384")]
         batches: String,
-        /// groups x size of each x draws, separated by commas
+        /// groups x size of each x draws of the hypergeometric law, separated by commas
         #[arg(long, default_value = "3x200x180,10x256x256,10x1000x256,4x4096x1024")]
         shapes: String,
     },
@@ -117,7 +120,7 @@ fn run(cli: Cli) -> Result<()> {
             vulkan::ensure(&repo)?;
             repo.run(repo.cargo().args(["bench", "-p", "softurn-benches", "--"]).args(filter))
         }
-        Task::Peers { python, batches, shapes } => peers::run(&repo, &python, &shapes, &batches),
+        Task::Peers { python, ops, batches, shapes } => peers::run(&repo, &python, &ops, &shapes, &batches),
         Task::AdapterInfo => {
             vulkan::ensure(&repo)?;
             repo.run(repo.cargo().args(["run", "--quiet", "-p", "softurn-cli", "--", "devices"]))
