@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
-use softurn_kernels::ops::{Noise, gumbel_softmax, random, softmax};
+use softurn_kernels::ops::{Noise, gumbel_softmax, random, softmax, top_k};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
 /// Times selections.
@@ -38,9 +38,9 @@ struct Timed<'a> {
 
 const DRAWS: &[Shape] = &[[1024, 128, 8], [1024, 1024, 8], [1024, 1024, 64], [16384, 128, 8], [65536, 10, 8]];
 
-const OPS: &[(&str, &[Shape])] = &[("gumbel_softmax", DRAWS), ("categorical", DRAWS)];
+const OPS: &[(&str, &[Shape])] = &[("gumbel_softmax", DRAWS), ("categorical", DRAWS), ("gumbel_top_k", DRAWS)];
 
-fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, _k]: Shape) -> Result<Timed<'a>> {
+fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
     let x = random::normal(gpu, [rows, n], Key::new(1))?;
     let dy = random::normal(gpu, [rows, n], Key::new(2))?;
     dy.read()?;
@@ -66,6 +66,20 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, _k]: Shape) -> Result<Timed<'a>> 
             }),
             step: Box::new(move |i| Ok(gumbel_softmax::sample(gpu, &x, key(i))?)),
         },
+        "gumbel_top_k" => {
+            let dvalues = random::normal(gpu, [rows, k], Key::new(3))?;
+            let forward = {
+                let x = x.clone();
+                move |i| Ok(top_k::forward(gpu, &x, key(i), k)?.indices)
+            };
+            Timed {
+                forward: Box::new(forward),
+                step: Box::new(move |i| {
+                    let chosen = top_k::forward(gpu, &x, key(i), k)?;
+                    Ok(top_k::backward(gpu, &chosen.indices, n, &dvalues)?)
+                }),
+            }
+        }
         _ => bail!("--ops: there is no '{op}'"),
     })
 }

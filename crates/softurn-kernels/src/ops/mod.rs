@@ -21,6 +21,7 @@ mod row_loss;
 mod row_loss_tests;
 pub mod softmax;
 pub mod squared_error;
+pub mod top_k;
 pub mod unary;
 
 use crate::Gpu;
@@ -133,6 +134,12 @@ pub const OPS: &[Op] = &[
         summary: "bits, uniform, normal and Gumbel noise from a key",
         differentiable: false,
         params: random::PARAMS,
+    },
+    Op {
+        name: "top_k",
+        summary: "the k largest of a row, with Gumbel noise or without",
+        differentiable: true,
+        params: top_k::PARAMS,
     },
     Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS },
 ];

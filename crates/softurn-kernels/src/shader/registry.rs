@@ -25,6 +25,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("fisher_hypergeometric"),
     shader!("matmul"),
     shader!("random"),
+    shader!("top_k"),
     shader!("unary"),
 ];
 
