@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
-use softurn_kernels::ops::{Noise, gumbel_softmax, random, softmax, top_k};
+use softurn_kernels::ops::{Noise, gumbel_softmax, random, sigmoid_top_k, softmax, top_k};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
 /// Times selections.
@@ -38,7 +38,8 @@ struct Timed<'a> {
 
 const DRAWS: &[Shape] = &[[1024, 128, 8], [1024, 1024, 8], [1024, 1024, 64], [16384, 128, 8], [65536, 10, 8]];
 
-const OPS: &[(&str, &[Shape])] = &[("gumbel_softmax", DRAWS), ("categorical", DRAWS), ("gumbel_top_k", DRAWS)];
+const OPS: &[(&str, &[Shape])] =
+    &[("gumbel_softmax", DRAWS), ("categorical", DRAWS), ("gumbel_top_k", DRAWS), ("sigmoid_top_k", DRAWS)];
 
 fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
     let x = random::normal(gpu, [rows, n], Key::new(1))?;
@@ -77,6 +78,19 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
                 step: Box::new(move |i| {
                     let chosen = top_k::forward(gpu, &x, key(i), k)?;
                     Ok(top_k::backward(gpu, &chosen.indices, n, &dvalues)?)
+                }),
+            }
+        }
+        "sigmoid_top_k" => {
+            let forward = {
+                let x = x.clone();
+                move |i| Ok(sigmoid_top_k::forward(gpu, &x, key(i), k, 0.5)?)
+            };
+            Timed {
+                forward: Box::new(forward),
+                step: Box::new(move |i| {
+                    let y = sigmoid_top_k::forward(gpu, &x, key(i), k, 0.5)?;
+                    Ok(sigmoid_top_k::backward(gpu, &y, &dy, 0.5)?)
                 }),
             }
         }

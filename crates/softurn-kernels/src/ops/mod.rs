@@ -19,6 +19,7 @@ pub mod reduce;
 mod row_loss;
 #[cfg(test)]
 mod row_loss_tests;
+pub mod sigmoid_top_k;
 pub mod softmax;
 pub mod squared_error;
 pub mod top_k;
@@ -134,6 +135,12 @@ pub const OPS: &[Op] = &[
         summary: "bits, uniform, normal and Gumbel noise from a key",
         differentiable: false,
         params: random::PARAMS,
+    },
+    Op {
+        name: "sigmoid_top_k",
+        summary: "relaxed choice of k by sigmoids that sum to k",
+        differentiable: true,
+        params: sigmoid_top_k::PARAMS,
     },
     Op {
         name: "top_k",

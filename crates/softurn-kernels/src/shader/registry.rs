@@ -26,6 +26,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("matmul"),
     shader!("random"),
     shader!("top_k"),
+    shader!("sigmoid_top_k"),
     shader!("unary"),
 ];
 
