@@ -7,6 +7,7 @@
 struct Params { rows: u32, cols: u32, k: f32, temperature: f32, key_low: u32, key_high: u32 }
 
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [rows, cols]: scores over T while lambda is sought
+@group(0) @binding(3) var<storage, read_write> level: array<f32>; // [rows]: lambda, -inf where all are chosen
 @group(1) @binding(0) var<uniform> params: Params;
 
 const ROUNDS: u32 = 32u;
@@ -106,19 +107,25 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
   var search = Search(bottom + shift - 1e-3 * abs(bottom + shift) - 1e-3, top + shift + 1e-3 * abs(top + shift) + 1e-3, 0.0, 3e38);
   // A start from the mean field: near where the k-th largest would be.
   search.mu = clamp(top + min(shift, 0.0), search.low, search.high);
-  search = solve(row, local, 0.0, search, k, all, 0.25);
-  // The element next to mu as the origin: differences to it are exact where it matters, and equals share what is left.
+  search = solve(row, local, 0.0, search, k, all, 0.0);
+  // Where mu is too large to be known to a fraction, the element next to it as the origin: differences to it are exact where it matters,
+  // and equals share what is left. Other rows skip these loops.
+  let far = abs(search.mu) > 1000.0 || LANES > 1u;
+  let start = select(row.cols, 4u * local.x, far);
   var nearest = vec4<f32>(minus_infinity()); // its negative distance
-  for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) { nearest = max(nearest, -abs(known4(row, c) - search.mu)); }
+  for (var c = start; c < row.cols; c += 4u * LANES) { nearest = max(nearest, -abs(known4(row, c) - search.mu)); }
   let distance = -row_max(max4(nearest), local);
   var origin4 = vec4<f32>(minus_infinity());
-  for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) {
+  for (var c = start; c < row.cols; c += 4u * LANES) {
     let z = known4(row, c);
     origin4 = max(origin4, select(vec4<f32>(minus_infinity()), z, abs(z - search.mu) <= vec4<f32>(distance)));
   }
-  let origin = row_max(max4(origin4), local);
-  search = Search(search.low - origin - 1.0, search.high - origin + 1.0, search.mu - origin, 3e38);
-  search = solve(row, local, origin, search, k, all, 0.0);
+  let origin = select(0.0, row_max(max4(origin4), local), far);
+  if (far) { search = Search(search.low - origin - 1.0, search.high - origin + 1.0, search.mu - origin, 3e38); }
+  search = solve(row, local, origin, search, k, all || !far, 0.0);
+  if (local.x == 0u && row.at < params.rows) {
+    level[row.at] = select((origin + search.mu) * params.temperature + high, minus_infinity(), all);
+  }
   for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) {
     let z = known4(row, c);
     var p = select(vec4<f32>(0.0), select(sigmoid4((z - origin) - search.mu), vec4<f32>(1.0), vec4<bool>(all)), finite4(z));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
-use softurn_kernels::ops::{Noise, gumbel_softmax, random, sigmoid_top_k, softmax, top_k};
+use softurn_kernels::ops::{Noise, gumbel_softmax, random, sigmoid_top_k, softmax, subset, top_k};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
 /// Times selections.
@@ -38,8 +38,13 @@ struct Timed<'a> {
 
 const DRAWS: &[Shape] = &[[1024, 128, 8], [1024, 1024, 8], [1024, 1024, 64], [16384, 128, 8], [65536, 10, 8]];
 
-const OPS: &[(&str, &[Shape])] =
-    &[("gumbel_softmax", DRAWS), ("categorical", DRAWS), ("gumbel_top_k", DRAWS), ("sigmoid_top_k", DRAWS)];
+const OPS: &[(&str, &[Shape])] = &[
+    ("gumbel_softmax", DRAWS),
+    ("categorical", DRAWS),
+    ("gumbel_top_k", DRAWS),
+    ("sigmoid_top_k", DRAWS),
+    ("subset_marginals", DRAWS),
+];
 
 fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
     let x = random::normal(gpu, [rows, n], Key::new(1))?;
@@ -92,6 +97,17 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
                     let y = sigmoid_top_k::forward(gpu, &x, key(i), k, 0.5)?;
                     Ok(sigmoid_top_k::backward(gpu, &y, &dy, 0.5)?)
                 }),
+            }
+        }
+        "subset_marginals" => {
+            let dlog = gpu.zeros([rows])?;
+            let forward = {
+                let x = x.clone();
+                move |_| Ok(subset::forward(gpu, &x, k)?.marginals)
+            };
+            Timed {
+                forward: Box::new(forward),
+                step: Box::new(move |_| Ok(subset::backward(gpu, &subset::forward(gpu, &x, k)?, &dy, &dlog)?)),
             }
         }
         _ => bail!("--ops: there is no '{op}'"),

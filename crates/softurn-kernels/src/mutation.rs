@@ -14,7 +14,7 @@ use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gather, gaussian,
     gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, random, reduce, sigmoid_top_k, softmax,
-    squared_error, top_k,
+    squared_error, subset, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -47,6 +47,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("softmax", softmax::tests::check, softmax::tests::MUTANTS),
     ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
     ("sigmoid_top_k", sigmoid_top_k::tests::check, sigmoid_top_k::tests::MUTANTS),
+    ("subset", subset::tests::check, subset::tests::MUTANTS),
     ("top_k", top_k::tests::check, top_k::tests::MUTANTS),
     ("unary", unary::tests::check, UNARY),
     ("unary", folded_dispatch, IN_INDEX),

@@ -22,6 +22,7 @@ mod row_loss_tests;
 pub mod sigmoid_top_k;
 pub mod softmax;
 pub mod squared_error;
+pub mod subset;
 pub mod top_k;
 pub mod unary;
 
@@ -141,6 +142,12 @@ pub const OPS: &[Op] = &[
         summary: "relaxed choice of k by sigmoids that sum to k",
         differentiable: true,
         params: sigmoid_top_k::PARAMS,
+    },
+    Op {
+        name: "subset",
+        summary: "the exact law of subsets of k elements",
+        differentiable: true,
+        params: subset::PARAMS,
     },
     Op {
         name: "top_k",

@@ -27,6 +27,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("random"),
     shader!("top_k"),
     shader!("sigmoid_top_k"),
+    shader!("subset"),
     shader!("unary"),
 ];
 

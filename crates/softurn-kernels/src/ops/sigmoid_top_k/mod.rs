@@ -41,6 +41,15 @@ pub(super) const PARAMS: &[(&str, usize)] = &[
 /// When `x` does not hold floats, `k` is 0 or more than a row has, the temperature is not positive, or given noise has
 /// another shape.
 pub fn forward(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) -> Result<Tensor> {
+    let [y, _] = with_level(gpu, x, noise, k, temperature)?;
+    Ok(y)
+}
+
+/// As [`forward`], and `λ` of each row, `-inf` where all are chosen.
+///
+/// # Errors
+/// As [`forward`].
+pub fn with_level(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) -> Result<[Tensor; 2]> {
     floats(OP, &[("x", x)])?;
     noise.check(OP, x)?;
     valid_temperature(OP, temperature)?;
@@ -48,7 +57,9 @@ pub fn forward(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f
     if k == 0 || k > cols {
         return Err(Error::argument(OP, "k", format!("is {k}, not from 1 to the {cols} elements of a row")));
     }
-    run(gpu, "forward", Some(noise), k, temperature, &[x, noise.tensor(x)])
+    let level = gpu.uninitialised(OP, [x.shape().rows_cols().0].into(), DataType::F32)?;
+    let y = run(gpu, "forward", Some(noise), k, temperature, &[x, noise.tensor(x)], Some(&level))?;
+    Ok([y, level])
 }
 
 /// The gradient of `x` from the result `y` of [`forward`] and its gradient.
@@ -59,7 +70,7 @@ pub fn backward(gpu: &Gpu, y: &Tensor, dy: &Tensor, temperature: f32) -> Result<
     floats(OP, &[("y", y), ("dy", dy)])?;
     same_shape(OP, "dy", dy, y)?;
     valid_temperature(OP, temperature)?;
-    run(gpu, "backward", None, 0, temperature, &[y, dy])
+    run(gpu, "backward", None, 0, temperature, &[y, dy], None)
 }
 
 fn run(
@@ -69,6 +80,7 @@ fn run(
     k: usize,
     temperature: f32,
     inputs: &[&Tensor],
+    level: Option<&Tensor>,
 ) -> Result<Tensor> {
     let result = gpu.uninitialised(OP, inputs[0].shape().clone(), DataType::F32)?;
     if result.is_empty() {
@@ -85,7 +97,7 @@ fn run(
         entry,
         constants: &constants,
         inputs,
-        outputs: &[&result],
+        outputs: &std::iter::once(&result).chain(level).collect::<Vec<_>>(),
         params: bytemuck::bytes_of(&Params {
             rows: rows_word,
             cols: cols_word,

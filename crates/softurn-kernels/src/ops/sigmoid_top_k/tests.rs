@@ -13,11 +13,7 @@ const BACKWARD: Tolerance = Tolerance::new(4e-4, 4e-4, "1.2e-4 in y and in the m
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("the sum is one too large", "let k = params.k;", "let k = params.k + 1.0;"),
-    mutant(
-        "Newton's step has the wrong sign, and bisection is out of reach",
-        "next.mu = search.mu + step;",
-        "next.mu = search.low;",
-    ),
+    mutant("Newton's step from the wrong place", "next.mu = search.mu + f_log(", "next.mu = search.low + f_log("),
     mutant(
         "elements of no mass are chosen",
         "p = select(vec4<f32>(0.0), sigmoid4((z - origin) - mu), finite4(z))",
