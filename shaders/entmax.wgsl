@@ -59,30 +59,48 @@ fn pack(row: Row, local: vec2<u32>) -> Kept {
 // The column of the nth element that a lane owns.
 fn place(n: u32, lane: u32) -> u32 { return n / 4u * (4u * LANES) + 4u * lane + n % 4u; }
 
-// Over a lane's elements: Σ p, and -df/dt up to a factor that Newton's step knows.
-fn totals(row: Row, kept: Kept, high: f32, t: f32, lane: u32) -> vec2<f32> {
+struct Totals { p: f32, s: f32, count: u32 }
+
+// Over a lane's elements: Σ p and Σ s. Dropping takes out what lies below t: no later threshold is lower.
+fn totals(row: Row, kept: Kept, t: f32, lane: u32, drop: bool) -> Totals {
   var sum = vec4<f32>(0.0);
   var slope = vec4<f32>(0.0);
+  var count = 0u;
   for (var n = 0u; n < kept.count; n += 4u) {
     let at = places4(row.base, row.cols, place(n, lane));
-    let d = max(below4(vec4<f32>(y[at.x], y[at.y], y[at.z], y[at.w]), high) - t, vec4<f32>(0.0));
+    let v = vec4<f32>(y[at.x], y[at.y], y[at.z], y[at.w]);
+    let d = max(below4(v, kept.high) - t, vec4<f32>(0.0));
     let e = select(vec4<f32>(0.0), d, inside4(kept.count, n));
     sum += select(e, e * e, SQUARED);
     slope += select(select(vec4<f32>(0.0), vec4<f32>(1.0), e > vec4<f32>(0.0)), e, SQUARED);
+    if (drop) {
+      for (var i = 0u; i < 4u; i++) {
+        if (e[i] > 0.0) {
+          y[row.base + place(count, lane)] = v[i];
+          count++;
+        }
+      }
+    }
   }
-  return vec2<f32>(sum4(sum), sum4(slope));
+  return Totals(sum4(sum), sum4(slope), select(kept.count, count, drop));
 }
 
-fn newton(t: f32, total: vec2<f32>) -> f32 { return t + (total.x - 1.0) / (total.y * select(1.0, 2.0, SQUARED)); }
+fn row_totals(own: Totals, local: vec2<u32>) -> Totals { return Totals(row_sum(own.p, local), row_sum(own.s, local), own.count); }
+
+// The step of 1.5-entmax is that of sqrt Σ p - 1, convex as well and closer to a line.
+fn newton(t: f32, total: Totals) -> f32 {
+  let norm = sqrt(total.p);
+  return t + select(total.p - 1.0, norm * (norm - 1.0), SQUARED) / total.s;
+}
 
 // Whether another step is worth its time: the last one rose, and not within the roundings of the sum.
-fn rises(t: f32, next: f32, total: vec2<f32>) -> bool { return next > t && total.x > 1.000001; }
+fn rises(t: f32, next: f32, total: Totals) -> bool { return next > t && total.p > 1.000001; }
 
-fn threshold_alone(row: Row, kept: Kept, high: f32) -> f32 {
+fn threshold_alone(row: Row, kept: Kept, start: f32) -> f32 {
   let rounds = params.rounds;
-  var t = -1.0;
+  var t = start;
   for (var round = 0u; round < rounds; round++) {
-    let total = totals(row, kept, high, t, 0u);
+    let total = totals(row, kept, t, 0u, false);
     let next = newton(t, total);
     let moves = rises(t, next, total);
     t = max(t, next);
@@ -92,13 +110,12 @@ fn threshold_alone(row: Row, kept: Kept, high: f32) -> f32 {
 }
 
 // All rows of a workgroup go on while one of them moves: what has arrived stays where it is.
-fn threshold_shared(row: Row, kept: Kept, high: f32, local: vec2<u32>, invocation: u32) -> f32 {
+fn threshold_shared(row: Row, kept: Kept, start: f32, local: vec2<u32>, invocation: u32) -> f32 {
   let rounds = params.rounds;
-  var t = -1.0;
+  var t = start;
   var moves = true;
   for (var round = 1u; round <= rounds; round++) {
-    let own = totals(row, kept, high, t, local.x);
-    let total = vec2<f32>(row_sum(own.x, local), row_sum(own.y, local));
+    let total = row_totals(totals(row, kept, t, local.x, false), local);
     let next = newton(t, total);
     if (moves) {
       moves = rises(t, next, total);
@@ -116,12 +133,17 @@ fn threshold_shared(row: Row, kept: Kept, high: f32, local: vec2<u32>, invocatio
 fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let local = lane_and_row(invocation);
   let row = row_of(local, group, groups);
-  let kept = pack(row, local);
+  var kept = pack(row, local);
   let high = row_max(kept.high, local);
+  kept.high = high;
   var t = -1.0;
-  if (LANES == 1u) { t = threshold_alone(row, kept, high); } else { t = threshold_shared(row, kept, high, local, invocation); }
+  t = max(t, newton(t, row_totals(totals(row, kept, t, local.x, false), local)));
+  let second = row_totals(totals(row, kept, t, local.x, true), local);
+  t = max(t, newton(t, second));
+  kept.count = second.count;
+  if (LANES == 1u) { t = threshold_alone(row, kept, t); } else { t = threshold_shared(row, kept, t, local, invocation); }
   // Of the same law whatever the roundings of t: the row sums to 1. Rows of -inf keep nothing, and NaN is left as it is.
-  let total = row_sum(totals(row, kept, high, t, local.x).x, local);
+  let total = row_sum(totals(row, kept, t, local.x, false).p, local);
   let nan = is_nan(high);
   let none = high == minus_infinity();
   let inverse = select(select(1.0 / total, 0.0, none), high, nan);

@@ -77,7 +77,7 @@ fn chain(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgrou
     let item = picked[at];
     let e = row * cols + min(item, cols - 1u);
     let v = x[e];
-    valid = valid && item < cols && rank[e] == i;
+    valid = valid && rank[e] == i; // neither of an index past the end nor of one that comes again
     let top = nan_max(peak, v);
     let both = ratio4(vec4<f32>(peak, v, 0.0, 0.0), vec4<f32>(top));
     sum = sum * both.x + both.y;
@@ -124,17 +124,30 @@ fn accumulate(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_wor
 @group(0) @binding(4) var<storage, read> dlog_p: array<f32>; // [rows]
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>; // [rows, cols]
 
-// One invocation per element.
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let e = linear_id(global, groups, 64u);
-  if (e >= params.rows * params.cols) { return; }
-  let row = e / params.cols;
-  let step = rank[e];
+// LANES invocations share a row; lane l owns fours of columns l, l + LANES ...
+@compute @workgroup_size(LANES * ROWS)
+fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let local = lane_and_row(invocation);
+  let row = linear_group(group, groups) * ROWS + local.y;
+  let cols = select(0u, params.cols, row < params.rows);
+  if (cols == 0u) { return; }
+  let base = row * cols;
   let picks = params.picks;
-  let at = row * picks + select(step, picks, step == 0u) - 1u;
-  let v = x[e];
-  let share = ratio4(vec4<f32>(v), vec4<f32>(peak_of[at])).x * weight_of[at];
-  let d = dlog_p[row] * (select(1.0, 0.0, step == 0u) - share);
-  dx[e] = select(d, 0.0, v == minus_infinity() && !is_nan(share));
+  let steps = row * picks;
+  let g = dlog_p[row];
+  for (var c = 4u * local.x; c < cols; c += 4u * LANES) {
+    let at = places4(base, cols, c);
+    let v = vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]);
+    let step = vec4<u32>(rank[at.x], rank[at.y], rank[at.z], rank[at.w]);
+    let never = step == vec4<u32>(0u);
+    let s = steps + select(step, vec4<u32>(picks), never) - 1u;
+    let share = ratio4(v, vec4<f32>(peak_of[s.x], peak_of[s.y], peak_of[s.z], peak_of[s.w]))
+      * vec4<f32>(weight_of[s.x], weight_of[s.y], weight_of[s.z], weight_of[s.w]);
+    let constant = (v == vec4<f32>(minus_infinity())) & !is_nan4(share);
+    let d = select(g * (select(vec4<f32>(1.0), vec4<f32>(0.0), never) - share), vec4<f32>(0.0), constant);
+    dx[at.x] = d.x;
+    if (c + 1u < cols) { dx[at.y] = d.y; }
+    if (c + 2u < cols) { dx[at.z] = d.z; }
+    if (c + 3u < cols) { dx[at.w] = d.w; }
+  }
 }

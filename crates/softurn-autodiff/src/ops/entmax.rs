@@ -21,7 +21,7 @@ impl Var<'_> {
     /// Sparsemax of each row of the last axis: the closest law in Euclidean distance, with zeros.
     ///
     /// # Errors
-    /// When the rows are longer than a software adapter can take (about two million).
+    /// When the rows are longer than a software adapter can take (about 1.7 million).
     pub fn sparsemax(&self) -> Result<Self> {
         self.entmax("sparsemax", Alpha::Two)
     }

@@ -21,9 +21,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("what equals the maximum is not kept", "(v == vec4<f32>(high)) | (v - high", "(v - high", "both"),
     mutant("elements past the end are kept", "near & inside4(row.cols, c) &", "near &", "both"),
     mutant("packed elements past the end are summed", "d, inside4(kept.count, n))", "d, vec4<bool>(true))", "both"),
+    mutant("dropped above the threshold", "if (e[i] > 0.0) {", "if (e[i] > 0.1) {", "both"),
     mutant("one step of Newton", "round < rounds; round++", "round < 1u; round++", "cpu"),
     mutant("one step of Newton, shared", "round <= rounds; round++", "round <= 1u; round++", "gpu"),
-    mutant("Newton's slope of a square", "total.y * select(1.0, 2.0, SQUARED)", "total.y * 1.0", "both"),
+    mutant(
+        "a step of sparsemax for both",
+        "select(total.p - 1.0, norm * (norm - 1.0), SQUARED)",
+        "(total.p - 1.0)",
+        "both",
+    ),
     mutant(
         "a row stops when another does",
         "workgroupUniformLoad(&go_on) < round",

@@ -126,6 +126,7 @@ pub fn backward(gpu: &Gpu, scores: &Tensor, saved: &Saved, dlog_p: &Tensor) -> R
     }
     let (rows, cols) = scores.shape().rows_cols();
     let picks = saved.peaks.shape().rows_cols().1;
+    let plan = RowPlan::of(gpu, cols);
     let weights = gpu.uninitialised(OP, saved.peaks.shape().clone(), DataType::F32)?;
     let dx = gpu.uninitialised(OP, scores.shape().clone(), DataType::F32)?;
     let params = Params { rows: rows as u32, cols: cols as u32, picks: picks as u32 };
@@ -143,7 +144,8 @@ pub fn backward(gpu: &Gpu, scores: &Tensor, saved: &Saved, dlog_p: &Tensor) -> R
         entry: "backward",
         inputs: &[scores, &saved.ranks, &saved.peaks, &weights, dlog_p],
         outputs: &[&dx],
-        groups: groups_for(dx.len(), 64),
+        constants: &plan.constants(),
+        groups: plan.groups(rows),
         ..call
     })?;
     Ok(dx)
