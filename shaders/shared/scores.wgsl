@@ -1,5 +1,6 @@
 // Scores of the elements of a row, four at a time: x - max x + g, with g of the Gumbel law. Element c of a row has word c mod 4 of counter
 // (c / 4, row, 0, 3), made again wherever it is needed: what is drawn with the same key agrees, whatever draws it.
+#import fours
 #import math
 #import random
 
@@ -13,24 +14,12 @@ const STREAM: u32 = 3u;
 // cols is 0 past the last row. Settings are read once: a uniform costs as much as ten operations on software adapters.
 struct Row { at: u32, base: u32, cols: u32, key: vec2<u32> }
 
-fn is_nan4(v: vec4<f32>) -> vec4<bool> { return (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u); }
-
 // Elements c .. c + 3 of a row, -inf past its end. Without branches: software adapters walk both sides.
 fn load4(row: Row, c: u32) -> vec4<f32> {
   let at = min(vec4<u32>(c) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(row.cols - 1u)) + row.base;
   let inside = vec4<u32>(c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(row.cols);
   return select(vec4<f32>(minus_infinity()), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }
-
-// The larger; NaN wins.
-fn nan_max4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return select(max(a, b), a + b, is_nan4(a) | is_nan4(b)); }
-
-fn max4(v: vec4<f32>) -> f32 {
-  let pair = nan_max4(v, v.zwxy);
-  return nan_max4(pair, pair.yxwz).x;
-}
-
-fn sum4(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 
 fn noise4(row: Row, c: u32) -> vec4<f32> {
   if (NOISE == 0u) { return vec4<f32>(0.0); }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
-use softurn_kernels::ops::{Noise, gumbel_softmax, random, sigmoid_top_k, softmax, subset, top_k};
+use softurn_kernels::ops::entmax::{self, Alpha};
+use softurn_kernels::ops::{Noise, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, top_k};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
 /// Times selections.
@@ -38,12 +39,18 @@ struct Timed<'a> {
 
 const DRAWS: &[Shape] = &[[1024, 128, 8], [1024, 1024, 8], [1024, 1024, 64], [16384, 128, 8], [65536, 10, 8]];
 
+/// The whole row: no `k`.
+const LAWS: &[Shape] = &[[1024, 4096, 0]];
+
 const OPS: &[(&str, &[Shape])] = &[
     ("gumbel_softmax", DRAWS),
     ("categorical", DRAWS),
     ("gumbel_top_k", DRAWS),
     ("sigmoid_top_k", DRAWS),
     ("subset_marginals", DRAWS),
+    ("sparsemax", LAWS),
+    ("entmax15", LAWS),
+    ("plackett_luce", &[[1024, 1024, 64], [1024, 4096, 64]]),
 ];
 
 fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
@@ -108,6 +115,34 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
             Timed {
                 forward: Box::new(forward),
                 step: Box::new(move |_| Ok(subset::backward(gpu, &subset::forward(gpu, &x, k)?, &dy, &dlog)?)),
+            }
+        }
+        "sparsemax" | "entmax15" => {
+            let alpha = if op == "sparsemax" { Alpha::Two } else { Alpha::OneAndAHalf };
+            Timed {
+                forward: Box::new({
+                    let x = x.clone();
+                    move |_| Ok(entmax::forward(gpu, &x, alpha)?)
+                }),
+                step: Box::new(move |_| {
+                    let y = entmax::forward(gpu, &x, alpha)?;
+                    Ok(entmax::backward(gpu, &y, &dy, alpha)?)
+                }),
+            }
+        }
+        "plackett_luce" => {
+            let dy = dy.view(0, [rows])?;
+            let items: Vec<u32> = (0..rows * k).map(|i| (i % k * (n / k)) as u32).collect();
+            let order = gpu.tensor(&items, [rows, k])?;
+            Timed {
+                forward: Box::new({
+                    let (x, order) = (x.clone(), order.clone());
+                    move |_| Ok(plackett_luce::forward(gpu, &x, &order)?.0)
+                }),
+                step: Box::new(move |_| {
+                    let (_, saved) = plackett_luce::forward(gpu, &x, &order)?;
+                    Ok(plackett_luce::backward(gpu, &x, &saved, &dy)?)
+                }),
             }
         }
         _ => bail!("--ops: there is no '{op}'"),

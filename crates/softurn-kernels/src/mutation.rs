@@ -12,9 +12,9 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
-    OPS, adam, augment, bernoulli_loss, binary, cross_entropy, fisher_hypergeometric, gather, gaussian,
-    gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, random, reduce, sigmoid_top_k, softmax,
-    squared_error, subset, top_k,
+    OPS, adam, augment, bernoulli_loss, binary, cross_entropy, entmax, fisher_hypergeometric, gather, gaussian,
+    gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce, sigmoid_top_k,
+    softmax, squared_error, subset, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -31,6 +31,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("cross_entropy", cross_entropy::tests::check, cross_entropy::tests::MUTANTS),
     ("cross_entropy", cross_entropy::tests::check, IN_REDUCE),
     ("augment", augment::tests::check, augment::tests::MUTANTS),
+    ("entmax", entmax::tests::check, entmax::tests::MUTANTS),
     ("fisher_hypergeometric", fisher_hypergeometric::tests::check, fisher_hypergeometric::tests::MUTANTS),
     ("gather", gather::tests::check, gather::tests::MUTANTS),
     ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),
@@ -39,6 +40,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),
     ("matmul", matmul::tests::check, matmul::tests::MUTANTS),
     ("one_hot", one_hot::tests::check, one_hot::tests::MUTANTS),
+    ("plackett_luce", plackett_luce::tests::check, plackett_luce::tests::MUTANTS),
     ("random", random::tests::check, random::tests::MUTANTS),
     ("random", random::tests::check, IN_RANDOM),
     ("reduce", reduce::tests::check, reduce::tests::MUTANTS),

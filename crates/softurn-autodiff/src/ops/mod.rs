@@ -4,6 +4,7 @@
 mod bernoulli_loss;
 mod binary;
 mod cross_entropy;
+mod entmax;
 mod fisher_hypergeometric;
 mod gather;
 mod gaussian;
@@ -11,6 +12,7 @@ mod gaussian_mixture;
 mod gumbel_softmax;
 mod log_sum_exp;
 mod matmul;
+mod plackett_luce;
 mod reduce;
 mod softmax;
 mod squared_error;

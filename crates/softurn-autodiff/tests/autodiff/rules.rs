@@ -142,6 +142,20 @@ fn gather() -> Result {
 }
 
 #[test]
+fn entmax() -> Result {
+    // Scores that are not at the edge of a support.
+    let x = gpu().tensor(&[0.3f32, -0.2, 0.9, 0.25, -1.5, 1.5, 0.1, 1.1, -0.4, 0.7, 0.6, 0.5], [3, 4])?;
+    check(&[&x], |x| x[0].sparsemax()?.square())?;
+    check(&[&x], |x| x[0].entmax15()?.square())
+}
+
+#[test]
+fn plackett_luce() -> Result {
+    let order = gpu().tensor(&[2u32, 0, 4, 1, 3, 0], [2, 3])?;
+    check(&[&values([2, 5], 16)], |x| x[0].plackett_luce_log_prob(&order)?.square())
+}
+
+#[test]
 fn gaussian() -> Result {
     let (mean, log_variance, key) = (values([3, 5], 17), values([3, 5], 18), Key::new(4));
     let inputs = [&mean, &log_variance];

@@ -286,7 +286,12 @@ impl Gpu {
     /// # Errors
     /// When it is too large for the adapter.
     pub fn zeros(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let tensor = self.uninitialised("zeros", shape.into(), DataType::F32)?;
+        self.zeros_of("zeros", shape.into(), DataType::F32)
+    }
+
+    /// A tensor of zeros of either type.
+    pub(crate) fn zeros_of(&self, what: &'static str, shape: Shape, data_type: DataType) -> Result<Tensor> {
+        let tensor = self.uninitialised(what, shape, data_type)?;
         if !tensor.is_empty() {
             self.record(Command::Clear {
                 target: tensor.buffer().raw().clone(),

@@ -6,6 +6,7 @@ pub mod augment;
 pub mod bernoulli_loss;
 pub mod binary;
 pub mod cross_entropy;
+pub mod entmax;
 pub mod fisher_hypergeometric;
 pub mod gather;
 pub mod gaussian;
@@ -14,6 +15,7 @@ pub mod gumbel_softmax;
 pub mod log_sum_exp;
 pub mod matmul;
 pub mod one_hot;
+pub mod plackett_luce;
 pub mod random;
 pub mod reduce;
 mod row_loss;
@@ -62,6 +64,18 @@ pub const OPS: &[Op] = &[
         summary: "labels as rows of zeros with a one",
         differentiable: false,
         params: one_hot::PARAMS,
+    },
+    Op {
+        name: "entmax",
+        summary: "sparse laws of a row: sparsemax and 1.5-entmax",
+        differentiable: true,
+        params: entmax::PARAMS,
+    },
+    Op {
+        name: "plackett_luce",
+        summary: "log-probability of an ordered selection under log-scores",
+        differentiable: true,
+        params: plackett_luce::PARAMS,
     },
     Op { name: "gather", summary: "rows by index", differentiable: true, params: gather::PARAMS },
     Op {

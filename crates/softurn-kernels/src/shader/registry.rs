@@ -11,6 +11,8 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("augment"),
     shader!("bernoulli_loss"),
     shader!("cross_entropy"),
+    shader!("entmax"),
+    shader!("plackett_luce"),
     shader!("squared_error"),
     shader!("gaussian_mixture"),
     shader!("reduce"),
@@ -35,6 +37,7 @@ pub const SHADERS: &[(&str, &str)] = &[
 pub const SHARED: &[(&str, &str)] = &[
     shader!("shared/fisher_law"),
     shader!("shared/fisher_tables"),
+    shader!("shared/fours"),
     shader!("shared/index"),
     shader!("shared/math"),
     shader!("shared/random"),
