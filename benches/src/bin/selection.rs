@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
+use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::{Noise, gumbel_softmax, random, softmax};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
@@ -38,9 +39,13 @@ struct Timed<'a> {
 
 const DRAWS: &[Shape] = &[[1024, 128, 8], [1024, 1024, 8], [1024, 1024, 64], [16384, 128, 8], [65536, 10, 8]];
 
-const OPS: &[(&str, &[Shape])] = &[("gumbel_softmax", DRAWS), ("categorical", DRAWS)];
+/// Of relaxed sorts k is the number of columns that are sorted along.
+const SORTS: &[Shape] = &[[64, 256, 8], [16, 1024, 8]];
 
-fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, _k]: Shape) -> Result<Timed<'a>> {
+const OPS: &[(&str, &[Shape])] =
+    &[("gumbel_softmax", DRAWS), ("categorical", DRAWS), ("neural_sort", SORTS), ("soft_sort", SORTS)];
+
+fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
     let x = random::normal(gpu, [rows, n], Key::new(1))?;
     let dy = random::normal(gpu, [rows, n], Key::new(2))?;
     dy.read()?;
@@ -66,8 +71,32 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, _k]: Shape) -> Result<Timed<'a>> 
             }),
             step: Box::new(move |i| Ok(gumbel_softmax::sample(gpu, &x, key(i))?)),
         },
+        "neural_sort" => relaxed(gpu, Kind::Neural, &x, k)?,
+        "soft_sort" => relaxed(gpu, Kind::Soft, &x, k)?,
         _ => bail!("--ops: there is no '{op}'"),
     })
+}
+
+/// Sorts by `scores` along `columns` columns, at temperature 1; back to scores and columns.
+fn relaxed<'a>(gpu: &'a Gpu, kind: Kind, scores: &Tensor, columns: usize) -> Result<Timed<'a>> {
+    let relaxation = Relaxation { kind, temperature: 1.0 };
+    let (rows, n) = scores.shape().rows_cols();
+    let x = random::normal(gpu, [rows, n, columns], Key::new(3))?;
+    let dy = random::normal(gpu, [rows, n, columns], Key::new(4))?;
+    dy.read()?;
+    let forward = {
+        let (scores, x) = (scores.clone(), x.clone());
+        move |_| Ok(relaxed_sort::forward(gpu, &relaxed_sort::prepare(gpu, &scores)?, relaxation, &x)?.0)
+    };
+    let scores = scores.clone();
+    let step = move |_| {
+        let sorted = relaxed_sort::prepare(gpu, &scores)?;
+        let (y, normalisers) = relaxed_sort::forward(gpu, &sorted, relaxation, &x)?;
+        let wanted = Wanted { scores: true, x: true };
+        let gradients = relaxed_sort::backward(gpu, &sorted, relaxation, &normalisers, &x, &y, &dy, wanted)?;
+        gradients.scores.context("the gradient of the scores")
+    };
+    Ok(Timed { forward: Box::new(forward), step: Box::new(step) })
 }
 
 fn main() -> Result<()> {

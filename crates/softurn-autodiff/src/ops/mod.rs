@@ -3,6 +3,7 @@
 
 mod bernoulli_loss;
 mod binary;
+mod blocks;
 mod cross_entropy;
 mod fisher_hypergeometric;
 mod gather;
@@ -12,6 +13,7 @@ mod gumbel_softmax;
 mod log_sum_exp;
 mod matmul;
 mod reduce;
+mod relaxed_sort;
 mod softmax;
 mod squared_error;
 mod unary;

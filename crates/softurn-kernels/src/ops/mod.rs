@@ -5,6 +5,7 @@ pub mod adam;
 pub mod augment;
 pub mod bernoulli_loss;
 pub mod binary;
+pub mod blocks;
 pub mod cross_entropy;
 pub mod fisher_hypergeometric;
 pub mod gather;
@@ -16,6 +17,7 @@ pub mod matmul;
 pub mod one_hot;
 pub mod random;
 pub mod reduce;
+pub mod relaxed_sort;
 mod row_loss;
 #[cfg(test)]
 mod row_loss_tests;
@@ -134,6 +136,13 @@ pub const OPS: &[Op] = &[
         differentiable: false,
         params: random::PARAMS,
     },
+    Op {
+        name: "relaxed_sort",
+        summary: "NeuralSort and SoftSort as operators, and the sort itself",
+        differentiable: true,
+        params: relaxed_sort::PARAMS,
+    },
+    Op { name: "blocks", summary: "block masks of positions by counts", differentiable: true, params: blocks::PARAMS },
     Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS },
 ];
 

@@ -26,6 +26,8 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("matmul"),
     shader!("random"),
     shader!("unary"),
+    shader!("relaxed_sort"),
+    shader!("blocks"),
 ];
 
 /// The importable files.
