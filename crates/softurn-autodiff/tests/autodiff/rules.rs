@@ -282,7 +282,7 @@ fn scores() -> Result<Tensor> {
 
 #[test]
 fn relaxed_sorts() -> Result {
-    let (s, x) = (scores()?, values([2, 5, 3], 2));
+    let (s, x) = (scores()?, values([10, 3], 2).reshape([2, 5, 3])?);
     check(&[&s, &x], |v| v[0].neural_sort(&v[1], 2.0))?;
     check(&[&s, &x], |v| v[0].soft_sort(&v[1], 0.7))?;
     for sort in SORTS {
@@ -293,7 +293,7 @@ fn relaxed_sorts() -> Result {
 
 #[test]
 fn straight_through_sorts() -> Result {
-    let (s, x, weights) = (scores()?, values([2, 5, 3], 2), values([2, 5, 3], 3));
+    let (s, x, weights) = (scores()?, values([10, 3], 2).reshape([2, 5, 3])?, values([10, 3], 3).reshape([2, 5, 3])?);
     let run = |hard: bool, transposed: bool, sort: Relaxation| -> Result<[Vec<f32>; 3]> {
         let tape = Tape::new(gpu());
         let (s, x) = (tape.leaf(&s)?, tape.leaf(&x)?);
