@@ -11,8 +11,8 @@
 override NEURAL: bool = true; // or SoftSort
 override TILE: u32 = 16u; // 8 or 16
 override COLUMNS: u32 = 8u; // of x in a turn: 1, 4 or 8
-override PRODUCT: bool = true; // in `columns`: the product
-override SLOPES: bool = true; // in `columns`: the sums for the scores
+override PRODUCT: bool = true; // in `backward_columns`: the product
+override SLOPES: bool = true; // in `backward_columns`: the sums for the scores
 override SCATTER: bool = false; // in `permute`
 
 struct Params { rows: u32, length: u32, columns: u32, first: u32, chunks: u32, temperature: f32 }
@@ -390,7 +390,7 @@ fn put_slopes(share: vec4<f32>, lean: vec4<f32>, k: u32, place: Place) {
 }
 
 @compute @workgroup_size(64)
-fn columns(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_columns(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let place = place_of(linear_id(global, groups, 64u));
   if (!place.live) { return; }
   let all = items_of(place);
@@ -481,7 +481,7 @@ fn put_lean(at: u32, sum: f32, total: f32, place: Place) {
 }
 
 @compute @workgroup_size(64)
-fn rows(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_rows(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let place = place_of(linear_id(global, groups, 64u));
   if (!place.live) { return; }
   var sums: Tile;

@@ -9,7 +9,7 @@ fn bench(criterion: &mut Criterion) {
     let scores = normal([rows, length], 1);
     let cube = |seed| normal([rows * length, columns], seed).reshape([rows, length, columns]).expect("a shape");
     let (x, dy) = (cube(2), cube(3));
-    time(criterion, "relaxed_sort prepare", || prepare(gpu(), &scores));
+    time(criterion, "relaxed_sort prepare", || Ok(prepare(gpu(), &scores)?.order().clone()));
     let sorted = prepare(gpu(), &scores).expect("sorted scores");
     for kind in [Kind::Neural, Kind::Soft] {
         let relaxation = Relaxation { kind, temperature: 1.0 };

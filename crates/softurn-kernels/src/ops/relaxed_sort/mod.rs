@@ -190,7 +190,7 @@ pub fn transposed(
     let chunks = run.columns.div_ceil(run.chunk);
     let inputs = [&sorted.sorted, &sorted.order, x, normalisers, x, normalisers];
     let unused = unused(gpu)?;
-    run.tiles("columns", &[("SLOPES", 0.0)], 0, chunks, &inputs, &[&product, &unused])?;
+    run.tiles("backward_columns", &[("SLOPES", 0.0)], 0, chunks, &inputs, &[&product, &unused])?;
     Ok(product)
 }
 
@@ -379,10 +379,10 @@ impl<'a> Run<'a> {
         let product = product.unwrap_or(&dummy);
         for first in (0..self.columns).step_by(self.chunk) {
             let inputs = [sorted, order, positions, normalisers, items, &pulls];
-            self.tiles("columns", &make, first, 1, &inputs, &[product, &slopes])?;
+            self.tiles("backward_columns", &make, first, 1, &inputs, &[product, &slopes])?;
             if !self.neural {
                 let inputs = [sorted, order, items, normalisers, positions, &pulls];
-                self.tiles("rows", &[], first, 1, &inputs, &[&leans])?;
+                self.tiles("backward_rows", &[], first, 1, &inputs, &[&leans])?;
             }
         }
         let ds = like(self.gpu, sorted)?;
