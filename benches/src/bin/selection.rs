@@ -9,6 +9,7 @@ use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
 use softurn_kernels::ops::entmax::{self, Alpha};
+use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::{Noise, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, top_k};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
@@ -51,7 +52,12 @@ const OPS: &[(&str, &[Shape])] = &[
     ("sparsemax", LAWS),
     ("entmax15", LAWS),
     ("plackett_luce", &[[1024, 1024, 64], [1024, 4096, 64]]),
+    ("neural_sort", SORTS),
+    ("soft_sort", SORTS),
 ];
+
+/// Of relaxed sorts k is the number of columns that are sorted along.
+const SORTS: &[Shape] = &[[64, 256, 8], [16, 1024, 8]];
 
 fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
     let x = random::normal(gpu, [rows, n], Key::new(1))?;
@@ -145,8 +151,32 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
                 }),
             }
         }
+        "neural_sort" => relaxed(gpu, Kind::Neural, &x, k)?,
+        "soft_sort" => relaxed(gpu, Kind::Soft, &x, k)?,
         _ => bail!("--ops: there is no '{op}'"),
     })
+}
+
+/// Sorts by `scores` along `columns` columns, at temperature 1; back to scores and columns.
+fn relaxed<'a>(gpu: &'a Gpu, kind: Kind, scores: &Tensor, columns: usize) -> Result<Timed<'a>> {
+    let relaxation = Relaxation { kind, temperature: 1.0 };
+    let (rows, n) = scores.shape().rows_cols();
+    let x = random::normal(gpu, [rows, n, columns], Key::new(3))?;
+    let dy = random::normal(gpu, [rows, n, columns], Key::new(4))?;
+    dy.read()?;
+    let forward = {
+        let (scores, x) = (scores.clone(), x.clone());
+        move |_| Ok(relaxed_sort::forward(gpu, &relaxed_sort::prepare(gpu, &scores)?, relaxation, &x)?.0)
+    };
+    let scores = scores.clone();
+    let step = move |_| {
+        let sorted = relaxed_sort::prepare(gpu, &scores)?;
+        let (y, normalisers) = relaxed_sort::forward(gpu, &sorted, relaxation, &x)?;
+        let wanted = Wanted { scores: true, x: true };
+        let gradients = relaxed_sort::backward(gpu, &sorted, relaxation, &normalisers, &x, &y, &dy, wanted)?;
+        gradients.scores.context("the gradient of the scores")
+    };
+    Ok(Timed { forward: Box::new(forward), step: Box::new(step) })
 }
 
 fn main() -> Result<()> {

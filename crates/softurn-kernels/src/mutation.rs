@@ -12,9 +12,9 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
-    OPS, adam, augment, bernoulli_loss, binary, cross_entropy, entmax, fisher_hypergeometric, gather, gaussian,
-    gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce, sigmoid_top_k,
-    softmax, squared_error, subset, top_k,
+    OPS, adam, augment, bernoulli_loss, binary, blocks, cross_entropy, entmax, fisher_hypergeometric, gather, gaussian,
+    gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce, relaxed_sort,
+    sigmoid_top_k, softmax, squared_error, subset, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -46,6 +46,8 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("reduce", reduce::tests::check, reduce::tests::MUTANTS),
     ("reduce", reduce::tests::check, IN_REDUCE_BY_ORDER),
     ("reduce", rows_with_nan, IN_REDUCE_OF_NAN),
+    ("relaxed_sort", relaxed_sort::tests::check, relaxed_sort::tests::MUTANTS),
+    ("blocks", blocks::tests::check, blocks::tests::MUTANTS),
     ("softmax", softmax::tests::check, softmax::tests::MUTANTS),
     ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
     ("sigmoid_top_k", sigmoid_top_k::tests::check, sigmoid_top_k::tests::MUTANTS),

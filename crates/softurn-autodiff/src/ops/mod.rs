@@ -3,6 +3,7 @@
 
 mod bernoulli_loss;
 mod binary;
+mod blocks;
 mod cross_entropy;
 mod entmax;
 mod fisher_hypergeometric;
@@ -14,6 +15,7 @@ mod log_sum_exp;
 mod matmul;
 mod plackett_luce;
 mod reduce;
+mod relaxed_sort;
 mod softmax;
 mod squared_error;
 mod unary;

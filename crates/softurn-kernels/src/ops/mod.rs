@@ -5,6 +5,7 @@ pub mod adam;
 pub mod augment;
 pub mod bernoulli_loss;
 pub mod binary;
+pub mod blocks;
 pub mod cross_entropy;
 pub mod entmax;
 pub mod fisher_hypergeometric;
@@ -18,6 +19,7 @@ pub mod one_hot;
 pub mod plackett_luce;
 pub mod random;
 pub mod reduce;
+pub mod relaxed_sort;
 mod row_loss;
 #[cfg(test)]
 mod row_loss_tests;
@@ -169,6 +171,13 @@ pub const OPS: &[Op] = &[
         differentiable: true,
         params: top_k::PARAMS,
     },
+    Op {
+        name: "relaxed_sort",
+        summary: "NeuralSort and SoftSort as operators, and the sort itself",
+        differentiable: true,
+        params: relaxed_sort::PARAMS,
+    },
+    Op { name: "blocks", summary: "block masks of positions by counts", differentiable: true, params: blocks::PARAMS },
     Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS },
 ];
 

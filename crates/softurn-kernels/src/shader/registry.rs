@@ -31,6 +31,8 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("sigmoid_top_k"),
     shader!("subset"),
     shader!("unary"),
+    shader!("relaxed_sort"),
+    shader!("blocks"),
 ];
 
 /// The importable files.
