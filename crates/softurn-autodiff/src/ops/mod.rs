@@ -16,8 +16,12 @@ mod matmul;
 mod plackett_luce;
 mod reduce;
 mod relaxed_sort;
+mod sigmoid_top_k;
 mod softmax;
 mod squared_error;
+mod straight_through;
+mod subset;
+mod top_k;
 mod unary;
 
 pub use fisher_hypergeometric::FisherHypergeometricDraw;

@@ -114,7 +114,7 @@ impl Var<'_> {
     /// # Errors
     /// As [`Var::neural_sort`].
     pub fn sort_straight_through(&self, x: &Self, relaxation: Relaxation) -> Result<Self> {
-        self.straight_through(x, relaxation, false)
+        self.sort_exactly(x, relaxation, false)
     }
 
     /// The inverse of [`Var::sort_straight_through`]: from positions back to places.
@@ -122,10 +122,10 @@ impl Var<'_> {
     /// # Errors
     /// As [`Var::neural_sort`].
     pub fn sort_transposed_straight_through(&self, x: &Self, relaxation: Relaxation) -> Result<Self> {
-        self.straight_through(x, relaxation, true)
+        self.sort_exactly(x, relaxation, true)
     }
 
-    fn straight_through(&self, x: &Self, relaxation: Relaxation, transposed: bool) -> Result<Self> {
+    fn sort_exactly(&self, x: &Self, relaxation: Relaxation, transposed: bool) -> Result<Self> {
         let (gpu, temperature) = (self.tape().gpu(), relaxation.temperature);
         if !(temperature.is_finite() && temperature > 0.0) {
             let what = format!("is {temperature}, not a positive number");

@@ -341,3 +341,33 @@ fn blocks() -> Result {
     let counts = gpu().tensor(&[1.25, 2.5, 2.25, 0.5, 0.25, 5.25], [2, 3])?;
     check(&[&counts], |x| x[0].blocks(6))
 }
+
+#[test]
+fn choices_of_k() -> Result {
+    let (x, key) = (values([3, 6], 4), Key::new(6));
+    check_gradients(gpu(), &[x.clone()], |_, x| x[0].sigmoid_top_k(2, 0.8, Some(key)), TOLERANCE)?;
+    check_gradients(gpu(), &[x.clone()], |_, x| x[0].sigmoid_top_k(3, 1.5, None), TOLERANCE)?;
+    check_gradients(gpu(), &[x.clone()], |_, x| Ok(x[0].subset_marginals(2)?[0].clone()), TOLERANCE)?;
+    check_gradients(gpu(), &[x.clone()], |_, x| Ok(x[0].subset_marginals(2)?[1].clone()), TOLERANCE)?;
+    // The order of these values stands steps of a sixteenth.
+    let apart = gpu().tensor(&[0.0, 2.0, -1.0, 1.0, 3.0, -2.0], [2, 3])?;
+    check_gradients(gpu(), &[apart], |_, x| Ok(x[0].top_k(2)?.0), TOLERANCE)?;
+    // Exact choices have the gradient of their relaxation or of their marginals.
+    let run = |f: &dyn for<'t> Fn(&Var<'t>) -> softurn_autodiff::Result<Var<'t>>| -> Result<[Vec<f32>; 2]> {
+        let tape = Tape::new(gpu());
+        let x = tape.leaf(&x)?;
+        let y = f(&x)?;
+        let gradients = tape.backward_with(&y, &values([3, 6], 5))?;
+        Ok([y.read()?, gradients.of(&x).unwrap().read()?])
+    };
+    let [hard, gradient] = run(&|x| x.sigmoid_top_k_straight_through(2, 0.8, Some(key)))?;
+    assert_eq!(gradient, run(&|x| x.sigmoid_top_k(2, 0.8, Some(key)))?[1]);
+    let (_, chosen) = Tape::new(gpu()).constant(&x).gumbel_top_k(2, key)?;
+    for (row, chosen) in hard.chunks(6).zip(chosen.read_u32()?.chunks(2)) {
+        assert!((0..6).all(|c| row[c] == f32::from(chosen.contains(&(c as u32)))), "{row:?} {chosen:?}");
+    }
+    let [drawn, gradient] = run(&|x| x.subset_straight_through(2, key))?;
+    assert!(drawn.chunks(6).all(|row| row.iter().sum::<f32>() == 2.0));
+    assert_eq!(gradient, run(&|x| Ok(x.subset_marginals(2)?[0].clone()))?[1]);
+    Ok(())
+}
