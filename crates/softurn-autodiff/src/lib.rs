@@ -31,6 +31,7 @@ mod ops;
 mod optim;
 mod params;
 mod reshape;
+mod straight_through;
 mod tape;
 mod var;
 

@@ -19,7 +19,6 @@ mod relaxed_sort;
 mod sigmoid_top_k;
 mod softmax;
 mod squared_error;
-mod straight_through;
 mod subset;
 mod top_k;
 mod unary;
