@@ -10,7 +10,9 @@ use serde_json::json;
 use softurn_benches::cpu_seconds;
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
-use softurn_kernels::ops::{Noise, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, top_k};
+use softurn_kernels::ops::{
+    Noise, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, successive_top_k, top_k,
+};
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
 /// Times selections.
@@ -47,6 +49,7 @@ const OPS: &[(&str, &[Shape])] = &[
     ("gumbel_softmax", DRAWS),
     ("categorical", DRAWS),
     ("gumbel_top_k", DRAWS),
+    ("relaxed_top_k", DRAWS),
     ("sigmoid_top_k", DRAWS),
     ("subset_marginals", DRAWS),
     ("sparsemax", LAWS),
@@ -109,6 +112,19 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
                 step: Box::new(move |i| {
                     let y = sigmoid_top_k::forward(gpu, &x, key(i), k, 0.5)?;
                     Ok(sigmoid_top_k::backward(gpu, &y, &dy, 0.5)?)
+                }),
+            }
+        }
+        "relaxed_top_k" => {
+            let forward = {
+                let x = x.clone();
+                move |i| Ok(successive_top_k::forward(gpu, &x, key(i), k, 1.0)?)
+            };
+            Timed {
+                forward: Box::new(forward),
+                step: Box::new(move |i| {
+                    successive_top_k::forward(gpu, &x, key(i), k, 1.0)?;
+                    Ok(successive_top_k::backward(gpu, &x, key(i), k, 1.0, &dy)?)
                 }),
             }
         }

@@ -14,7 +14,7 @@ use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, blocks, cross_entropy, entmax, fisher_hypergeometric, gather, gaussian,
     gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce, relaxed_sort,
-    sigmoid_top_k, softmax, squared_error, subset, top_k,
+    sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -52,6 +52,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
     ("sigmoid_top_k", sigmoid_top_k::tests::check, sigmoid_top_k::tests::MUTANTS),
     ("subset", subset::tests::check, subset::tests::MUTANTS),
+    ("successive_top_k", successive_top_k::tests::check, successive_top_k::tests::MUTANTS),
     ("top_k", top_k::tests::check, top_k::tests::MUTANTS),
     ("unary", unary::tests::check, UNARY),
     ("unary", folded_dispatch, IN_INDEX),

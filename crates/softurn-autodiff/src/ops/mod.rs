@@ -20,6 +20,7 @@ mod sigmoid_top_k;
 mod softmax;
 mod squared_error;
 mod subset;
+mod successive_top_k;
 mod top_k;
 mod unary;
 

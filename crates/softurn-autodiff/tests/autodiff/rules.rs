@@ -347,6 +347,7 @@ fn choices_of_k() -> Result {
     let (x, key) = (values([3, 6], 4), Key::new(6));
     check_gradients(gpu(), &[x.clone()], |_, x| x[0].sigmoid_top_k(2, 0.8, Some(key)), TOLERANCE)?;
     check_gradients(gpu(), &[x.clone()], |_, x| x[0].sigmoid_top_k(3, 1.5, None), TOLERANCE)?;
+    check_gradients(gpu(), &[x.clone()], |_, x| x[0].successive_top_k(3, 1.5, Some(key)), TOLERANCE)?;
     check_gradients(gpu(), &[x.clone()], |_, x| Ok(x[0].subset_marginals(2)?[0].clone()), TOLERANCE)?;
     check_gradients(gpu(), &[x.clone()], |_, x| Ok(x[0].subset_marginals(2)?[1].clone()), TOLERANCE)?;
     // The order of these values stands steps of a sixteenth.

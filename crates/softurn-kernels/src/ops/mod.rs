@@ -27,6 +27,7 @@ pub mod sigmoid_top_k;
 pub mod softmax;
 pub mod squared_error;
 pub mod subset;
+pub mod successive_top_k;
 pub mod top_k;
 pub mod unary;
 
@@ -164,6 +165,12 @@ pub const OPS: &[Op] = &[
         summary: "the exact law of subsets of k elements",
         differentiable: true,
         params: subset::PARAMS,
+    },
+    Op {
+        name: "successive_top_k",
+        summary: "relaxed choice of k by successive softmaxes",
+        differentiable: true,
+        params: successive_top_k::PARAMS,
     },
     Op {
         name: "top_k",

@@ -30,6 +30,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("top_k"),
     shader!("sigmoid_top_k"),
     shader!("subset"),
+    shader!("successive_top_k"),
     shader!("unary"),
     shader!("relaxed_sort"),
     shader!("blocks"),
