@@ -5,7 +5,8 @@
 //! Rows sum to k, but entries leave \[0, 1\]: elements that are much likelier than others are chosen more than once, at any
 //! temperature. This is the published form; [`sigmoid_top_k`](super::sigmoid_top_k) stays inside, costs less and should be
 //! the first choice. Work is O(n k); a backward pass makes the steps again, in scratch memory of bounded size. Entries at `-inf`
-//! are 0; a row that has fewer than k others ends with their number. NaN in a row makes it NaN.
+//! are 0; a row that has fewer than k others ends with their number. NaN in a row makes it NaN. An element
+//! so sure that the others keep less than 10^-38 to the power of T is not chosen a second time.
 
 pub mod cpu;
 #[cfg(test)]
