@@ -47,31 +47,39 @@ fn sums(row: Row, local: vec2<u32>, origin: f32, mu: f32) -> vec2<f32> {
 // An interval around mu, and mu.
 struct Search { low: f32, high: f32, mu: f32, step: f32 }
 
-// Newton's step for log Σ = log k, or half of the interval where that leaves it or the sum is flat.
-fn improve(search: Search, total: f32, slope: f32, k: f32) -> Search {
+// sign(v) log(1 + |v|) and its inverse.
+fn squeeze(v: f32) -> f32 { return sign(v) * f_log(1.0 + abs(v)); }
+fn stretch(v: f32) -> f32 { return sign(v) * (f_exp(abs(v)) - 1.0); }
+
+// Newton's step for log Σ = log k, or half of the interval where that leaves it or the sum is flat: half of its digits from `origin` on
+// where that is an element, which 32 turns get through whatever the temperature is.
+fn improve(search: Search, total: f32, slope: f32, k: f32, digits: bool) -> Search {
   var next = search;
   if (total > k) { next.low = search.mu; } else { next.high = search.mu; }
   next.mu = search.mu + f_log(max(total, 1e-30) / k) * total / max(slope, 1e-30);
   let flat = slope < 1e-3 * min(total, 1.0) || total < 1e-20;
   let close = abs(total - k) <= 1e-6 * k;
   if (close) { next.mu = select(clamp(next.mu, search.mu - 1e-3, search.mu + 1e-3), search.mu, flat || total == k); }
-  else if (flat || !(next.mu > next.low && next.mu < next.high)) { next.mu = 0.5 * next.low + 0.5 * next.high; }
+  else if (flat || !(next.mu > next.low && next.mu < next.high)) {
+    next.mu = 0.5 * next.low + 0.5 * next.high;
+    if (digits) { next.mu = stretch(0.5 * squeeze(next.low) + 0.5 * squeeze(next.high)); }
+  }
   next.step = select(abs(next.mu - search.mu), 0.0, close);
   return next;
 }
 
-// Until steps are below `enough`, or the sum is k to rounding.
-fn solve(row: Row, local: vec2<u32>, origin: f32, start: Search, k: f32, all: bool, enough: f32) -> Search {
+// Until steps are no more than rounding, or the sum is k to rounding.
+fn solve(row: Row, local: vec2<u32>, origin: f32, start: Search, k: f32, all: bool, digits: bool) -> Search {
   var search = start;
   if (LANES == 1u) {
-    for (var turn = 0u; turn < 4u * ROUNDS && search.step > max(enough, 1.2e-7 * abs(search.mu)) && !all; turn++) {
+    for (var turn = 0u; turn < 4u * ROUNDS && search.step > 1.2e-7 * abs(search.mu) && !all; turn++) {
       let found = sums(row, local, origin, search.mu);
-      search = improve(search, found.x, found.y, k);
+      search = improve(search, found.x, found.y, k, digits);
     }
   } else {
     for (var turn = 0u; turn < ROUNDS; turn++) {
       let found = sums(row, local, origin, search.mu);
-      search = improve(search, row_sum(found.x, local), row_sum(found.y, local), k);
+      search = improve(search, row_sum(found.x, local), row_sum(found.y, local), k, digits);
     }
   }
   return search;
@@ -90,9 +98,9 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
   var smallest = vec4<f32>(minus_infinity()); // its negative
   var chosen_from = 0.0;
   for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) {
-    // Products that overflow are as good as the largest number.
+    // Products that overflow are as good as a large number; differences and sums of two do not overflow.
     let s = score4(row, c, high);
-    let z = select(clamp(s * inverse, vec4<f32>(-3e38), vec4<f32>(3e38)), s, !finite4(s));
+    let z = select(clamp(s * inverse, vec4<f32>(-5e37), vec4<f32>(5e37)), s, !finite4(s));
     largest = max(largest, z);
     smallest = max(smallest, select(vec4<f32>(minus_infinity()), -z, finite4(z)));
     chosen_from += sum4(select(vec4<f32>(0.0), vec4<f32>(1.0), finite4(z)));
@@ -107,7 +115,7 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
   var search = Search(bottom + shift - 1e-3 * abs(bottom + shift) - 1e-3, top + shift + 1e-3 * abs(top + shift) + 1e-3, 0.0, 3e38);
   // A start from the mean field: near where the k-th largest would be.
   search.mu = clamp(top + min(shift, 0.0), search.low, search.high);
-  search = solve(row, local, 0.0, search, k, all, 0.0);
+  search = solve(row, local, 0.0, search, k, all, false);
   // Where mu is too large to be known to a fraction, the element next to it as the origin: differences to it are exact where it matters,
   // and equals share what is left. Other rows skip these loops.
   let far = abs(search.mu) > 1000.0 || LANES > 1u;
@@ -122,7 +130,7 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
   }
   let origin = select(0.0, row_max(max4(origin4), local), far);
   if (far) { search = Search(search.low - origin - 1.0, search.high - origin + 1.0, search.mu - origin, 3e38); }
-  search = solve(row, local, origin, search, k, all || !far, 0.0);
+  search = solve(row, local, origin, search, k, all || !far, true);
   if (local.x == 0u && row.at < params.rows) {
     level[row.at] = select((origin + search.mu) * params.temperature + high, minus_infinity(), all);
   }

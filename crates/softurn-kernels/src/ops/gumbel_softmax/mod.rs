@@ -5,7 +5,7 @@
 //! `dx = y (dy - Σ y dy) / T`. The noise is made again in the backward pass instead of stored; the row's largest logit is
 //! taken out before it is added. An entry at `-inf` is never chosen; a row of `-inf` gives zeros, gradients of zero and
 //! the index `cols`. `+inf` entries share the row by their noise. A row that holds NaN gives NaN, and the index of its
-//! first NaN.
+//! first NaN. A temperature below 1e-30 counts as that.
 
 pub mod cpu;
 #[cfg(test)]
@@ -18,6 +18,8 @@ use crate::{DataType, Gpu, Result, Tensor};
 const OP: &str = "gumbel_softmax";
 /// From this temperature on, exponentials of scores (the largest between -4 and 23) stay far inside the range of f32.
 const BOUNDED: f32 = 0.4;
+/// Below, the temperature or its inverse leaves the range of f32.
+const SMALLEST: f32 = 1e-30;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -116,6 +118,7 @@ fn run(
     if matches!(entry, "forward" | "backward") {
         constants.push(("BOUNDED", f64::from(bounded)));
     }
+    let temperature = temperature.max(SMALLEST);
     gpu.dispatch(Call {
         op: OP,
         entry,

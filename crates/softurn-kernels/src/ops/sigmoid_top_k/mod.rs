@@ -2,7 +2,7 @@
 //! Gumbel noise or without. Every entry is inside \[0, 1\], and as `T` falls the k largest go to 1 and the rest to 0.
 //!
 //! With `w = y (1 - y)`, `dx = w (dy - Σ w dy / Σ w) / T`: the backward pass needs the result alone. Entries at `-inf` are 0;
-//! where `k` or fewer are left, they are 1. NaN in a row makes it NaN. Ahle 2022, "Differentiable top-k"; the same map is
+//! where `k` or fewer are left, they are 1. NaN in a row makes it NaN. A temperature below 1e-30 counts as that. Ahle 2022, "Differentiable top-k"; the same map is
 //! `LapSum` and the entropic projection on the capped simplex with the logistic entropy.
 
 pub mod cpu;
@@ -14,6 +14,8 @@ use crate::gpu::pipeline::Call;
 use crate::{DataType, Error, Gpu, Result, Tensor};
 
 const OP: &str = "sigmoid_top_k";
+/// Below, scores over the temperature leave the range of f32.
+const SMALLEST: f32 = 1e-30;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -102,7 +104,7 @@ fn run(
             rows: rows_word,
             cols: cols_word,
             k: k as f32,
-            temperature,
+            temperature: temperature.max(SMALLEST),
             key_low,
             key_high,
         }),

@@ -20,6 +20,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "p = sigmoid4((z - origin) - mu) + select(vec4<f32>(0.5), vec4<f32>(0.0), finite4(z))",
     ),
     mutant("all of a row are not all", "let all = k >= count;", "let all = k > count + 1.0;"),
+    Mutant { plan: "gpu", ..mutant("too few halves of an interval", "if (digits) {", "if (false) {") },
+    mutant("numbers that overflow", "vec4<f32>(-5e37), vec4<f32>(5e37)", "vec4<f32>(-3e38), vec4<f32>(3e38)"),
     mutant("NaN hidden", "if (is_nan(high)) { p = vec4<f32>(high); }", ""),
     mutant("the gradient's mean is not taken out", "(dy[e] - mean)", "(dy[e])"),
     mutant("temperature missing in backward", "(dy[e] - mean) * inverse", "(dy[e] - mean)"),
@@ -43,6 +45,25 @@ pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
     for (cols, k) in [(1, 1), (7, 3), (257, 40)] {
         let x = special_matrix(cols);
         agrees(gpu, "special rows", &x, &Inputs::new(5).normal(x.len()), cols, k, 0.5)?;
+    }
+    equals_share_what_is_left(gpu)
+}
+
+/// However cold it is, and however far apart they are.
+fn equals_share_what_is_left(gpu: &Gpu) -> Result<(), Mismatch> {
+    for (cols, k) in [(9, 3), (100, 30), (300, 60)] {
+        let x: Vec<f32> = Inputs::new(6).normal(20 * cols).iter().map(|x| x.round()).collect();
+        let far: Vec<f32> = x.iter().map(|x| x * 1e30).collect();
+        for (what, x) in [("ties", x), ("ties far apart", far)] {
+            let x = gpu.tensor(&x, [20, cols]).unwrap();
+            for temperature in [1e-3, 1e-10, 1e-20, 1e-45] {
+                let y = forward(gpu, &x, Noise::None, k, temperature).unwrap().read().unwrap();
+                let sums: Vec<f32> = wide(&y).chunks(cols).map(|row| row.iter().sum::<f64>() as f32).collect();
+                let tolerance = Tolerance::new(0.0, 3e-5, "near 1000 a step of λ / T is 6e-5");
+                let what = format!("sum of {what} [20, {cols}], k {k}, temperature {temperature}");
+                compare(&what, &label(gpu), &sums, &[k as f64; 20], &tolerance)?;
+            }
+        }
     }
     Ok(())
 }

@@ -7,6 +7,8 @@
 
 pub mod cpu;
 #[cfg(test)]
+mod statistics;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use super::{Noise, floats, integers, leading};
