@@ -49,6 +49,24 @@ impl Case {
         Ok(numbers)
     }
 
+    /// Whether a value is there, and not `null`.
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(|value| !value.is_null())
+    }
+
+    /// The reference values that are known of a list, with their places: `null` stands for one that is not.
+    pub fn known(&self, field: &str) -> Result<Vec<(usize, f64)>> {
+        let items = self.fields.get(field).and_then(Value::as_array);
+        let items = items.with_context(|| format!("case {}: field `{field}` is missing or no array", self.id))?;
+        let mut known = Vec::new();
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| !item.is_null()) {
+            let mut number = Vec::new();
+            flatten(item, &mut number).with_context(|| format!("case {}: field `{field}`", self.id))?;
+            known.extend(number.into_iter().map(|number| (at, number)));
+        }
+        Ok(known)
+    }
+
     /// An object inside the case.
     pub fn inner(&self, field: &str) -> Result<Self> {
         let object = self.fields.get(field).and_then(Value::as_object);
@@ -63,6 +81,29 @@ impl Case {
         let inexact = numbers.iter().find(|&&x| f64::from(x as f32) != x);
         ensure!(inexact.is_none(), "case {}: field `{field}`: {inexact:?} is no f32", self.id);
         Ok(numbers.iter().map(|&x| x as f32).collect())
+    }
+
+    /// Inputs that count, or point at something.
+    pub fn whole(&self, field: &str) -> Result<Vec<u32>> {
+        let inputs = self.inputs(field)?;
+        let odd = inputs.iter().find(|&&x| f64::from(x as u32) != f64::from(x));
+        ensure!(odd.is_none(), "case {}: field `{field}`: {odd:?} is no whole number", self.id);
+        Ok(inputs.iter().map(|&x| x as u32).collect())
+    }
+
+    /// How many of `n` are chosen: at least one, and no more than there are.
+    pub fn choice(&self, field: &str, n: usize) -> Result<usize> {
+        let k = self.whole(field)?[0] as usize;
+        ensure!((1..=n).contains(&k), "case {}: field `{field}` is {k}, not from 1 to {n}", self.id);
+        Ok(k)
+    }
+
+    /// Inputs as many as others.
+    pub fn inputs_of(&self, field: &str, length: usize) -> Result<Vec<f32>> {
+        let inputs = self.inputs(field)?;
+        let n = inputs.len();
+        ensure!(n == length, "case {}: field `{field}` holds {n} numbers, not {length}", self.id);
+        Ok(inputs)
     }
 
     /// An input of one number.

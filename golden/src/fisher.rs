@@ -21,23 +21,19 @@ struct Question {
 /// log P, mean, covariance, entropy.
 type Answer = [Vec<f64>; 4];
 
-fn whole(case: &Case, field: &str) -> Result<Vec<u32>> {
-    Ok(case.inputs(field)?.iter().map(|&x| x as u32).collect())
-}
-
 impl Question {
     fn uni(case: &Case) -> Result<Self> {
-        let sizes = vec![whole(case, "m1")?[0], whole(case, "m2")?[0]];
-        let draws = whole(case, "n")?[0];
-        let rows = whole(case, "x")?.into_iter().map(|x| vec![x, draws - x]).collect();
+        let sizes = vec![case.whole("m1")?[0], case.whole("m2")?[0]];
+        let draws = case.whole("n")?[0];
+        let rows = case.whole("x")?.into_iter().map(|x| vec![x, draws - x]).collect();
         Ok(Self { sizes, draws, log_weights: vec![case.input("log_omega")?, 0.0], rows })
     }
 
     fn multi(case: &Case, rows: &str) -> Result<Self> {
-        let sizes = whole(case, "m")?;
+        let sizes = case.whole("m")?;
         let groups = sizes.len();
-        let rows = whole(case, rows)?.chunks(groups).map(<[u32]>::to_vec).collect();
-        Ok(Self { sizes, draws: whole(case, "n")?[0], log_weights: case.inputs("log_omega")?, rows })
+        let rows = case.whole(rows)?.chunks(groups).map(<[u32]>::to_vec).collect();
+        Ok(Self { sizes, draws: case.whole("n")?[0], log_weights: case.inputs("log_omega")?, rows })
     }
 
     fn twin(&self) -> Answer {

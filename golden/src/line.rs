@@ -28,6 +28,15 @@ impl Precision {
         }
     }
 
+    /// That of a pair in the order of [`Self::BOTH`].
+    pub fn of(self, tolerances: [Tolerance; 2]) -> Tolerance {
+        let [f64, f32] = tolerances;
+        match self {
+            Self::F64 => f64,
+            Self::F32 => f32,
+        }
+    }
+
     /// Half the distance from 1 to the next number: the error of one rounding.
     pub fn unit(self) -> f64 {
         match self {
@@ -53,7 +62,7 @@ pub struct Line {
     precision: Option<Precision>,
     compared: usize,
     pub failed: usize,
-    /// Cases that were not compared, because this precision does not hold them.
+    /// Cases that were not compared, because this precision, or a sample, does not hold them.
     pub skipped: usize,
     absolute: f64,
     /// Over the values above the absolute part of their tolerance: below it a relative error says nothing.

@@ -5,11 +5,17 @@
 
 mod case;
 mod fisher;
+mod gumbel_expect;
 mod gumbel_softmax;
 mod gumbel_transform;
+mod ksubset;
 mod line;
 mod log_softmax;
+mod plackett_luce;
+mod relaxed_sort;
+mod relaxed_topk;
 mod report;
+mod sparsemax;
 #[cfg(test)]
 mod tests;
 
@@ -30,21 +36,19 @@ const SCHEMAS: &[(&str, Checker)] = &[
     ("fisher_multi_big/1", fisher::multi_big),
     ("fisher_uni/1", fisher::uni),
     ("gumbel_softmax/1", gumbel_softmax::check),
+    ("gumbel_softmax_expect/1", gumbel_expect::check),
     ("gumbel_transform/1", gumbel_transform::check),
+    ("ksubset/1", ksubset::check),
     ("log_softmax/1", log_softmax::check),
+    ("plackett_luce/1", plackett_luce::all),
+    ("plackett_luce_big/1", plackett_luce::big),
+    ("relaxed_sort/1", relaxed_sort::check),
+    ("relaxed_topk/1", relaxed_topk::check),
+    ("sparsemax/1", sparsemax::check),
 ];
 
 /// Schemas of laws and relaxations that softurn does not compute, or does not compare yet.
-const WITHOUT_OPERATION: &[&str] = &[
-    "gumbel_softmax_expect/1",
-    "ksubset/1",
-    "plackett_luce/1",
-    "plackett_luce_big/1",
-    "random_partition/1",
-    "relaxed_sort/1",
-    "relaxed_topk/1",
-    "sparsemax/1",
-];
+const WITHOUT_OPERATION: &[&str] = &["random_partition/1"];
 
 /// Compare softurn with every golden file of a folder
 #[derive(Parser)]

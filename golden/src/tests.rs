@@ -62,6 +62,101 @@ fn a_wrong_value_fails_and_names_its_case() {
     assert!(!agrees && printed.contains("e in f64") && !printed.contains("e in f32"), "{printed}");
 }
 
+/// Of a file, the quantities with the start of their values in it, what to write instead, and the case.
+type Corrupted = (&'static str, &'static [&'static str], &'static [[&'static str; 4]]);
+
+const BOTH: &[&str] = &["f64", "f32"];
+
+/// Each quantity is compared, in each precision: nothing else fails.
+#[test]
+fn a_wrong_value_of_each_quantity_fails() {
+    let corrupted: &[Corrupted] = &[
+        (
+            "sparsemax",
+            BOTH,
+            &[
+                ["sparsemax", "[0.0", "[0.001", "p0_0"],
+                ["sparsemax_vjp", "[0.0", "[0.001", "p0_0"],
+                ["entmax15", "[0.0", "[0.001", "p0_0"],
+                ["entmax15_vjp", "[0.0", "[0.001", "p0_0"],
+            ],
+        ),
+        (
+            "plackett_luce",
+            BOTH,
+            &[
+                ["logp", "[-5.2312", "[-5.2322", "pl1"],
+                ["grad", "[[0.8457", "[[0.8467", "pl1"],
+                ["inclusion", "[0.8818", "[0.8828", "pl1"],
+                ["dinclusion", "[[0.1460", "[[0.1470", "pl1"],
+                ["subset_logp", "[-1.7593", "[-1.7603", "pl1"],
+            ],
+        ),
+        (
+            "plackett_luce_big",
+            BOTH,
+            &[["logp", "-31.538", "-31.548", "plb0"], ["grad", "[-0.1187", "[-0.1197", "plb0"]],
+        ),
+        (
+            "ksubset",
+            BOTH,
+            &[
+                ["log_esp", "2.4914", "2.4924", "k0"],
+                ["log_esp_all", "[2.0427", "[2.0437", "k0"],
+                ["inclusion", "[0.5943", "[0.5953", "k0"],
+                ["cov", "[[0.2411", "[[0.2421", "k0"],
+            ],
+        ),
+        (
+            "relaxed_sort",
+            BOTH,
+            &[
+                ["neuralsort", "[[6.508687038283656e-06", "[[1e-03", "n0_0"],
+                ["neuralsort_vjp", "[-0.5300", "[-0.5310", "n0_0"],
+                ["softsort", "[[0.0221", "[[0.0231", "n0_0"],
+                ["softsort_vjp", "[-0.3952", "[-0.3962", "n0_0"],
+            ],
+        ),
+        (
+            "relaxed_topk",
+            BOTH,
+            &[["sigmoid_topk", "[0.1178", "[0.1188", "x0_0"], ["sigmoid_topk_vjp", "[-0.1195", "[-0.1205", "x0_0"]],
+        ),
+        // Quantities of kernels alone.
+        ("relaxed_topk", &["f32"], &[["sigmoid_lambda", "0.6370", "0.6380", "x0_0"]]),
+        (
+            "gumbel_softmax_expect",
+            &["f32"],
+            &[
+                ["E_y0", "0.7031", "0.7131", "e16"],
+                ["E_y0_sq", "0.6123", "0.6223", "e16"],
+                ["dE_y0_dlogit0", "0.1815", "0.1855", "e16"],
+                ["p_hard0", "0.04742", "0.05742", "e0"],
+                ["dp_hard0_dlogit0", "0.04517", "0.05517", "e0"],
+            ],
+        ),
+    ];
+    for (file, precisions, edits) in corrupted {
+        let mut text = std::fs::read_to_string(format!("{DIR}/{file}.json")).unwrap();
+        for [quantity, from, to, _] in *edits {
+            let [from, to] = [from, to].map(|value| format!("\"{quantity}\":{value}"));
+            assert!(text.contains(&from), "{from} is not in {file}");
+            text = text.replacen(&from, &to, 1);
+        }
+        let (agrees, printed) = check_text(&text);
+        assert!(!agrees, "{printed}");
+        for [quantity, _, _, case] in *edits {
+            for precision in *precisions {
+                let line = format!("copy, {quantity} in {precision}: 1 of ");
+                let found = printed.lines().find(|text| text.starts_with(&line));
+                let found = found.unwrap_or_else(|| panic!("{line:?} is not in\n{printed}"));
+                assert!(found.contains(&format!("of case {case}:")), "{found}");
+            }
+        }
+        assert_eq!(printed.matches("FAIL").count(), edits.len() * precisions.len(), "{printed}");
+    }
+}
+
 #[test]
 fn a_bad_file_is_an_error_that_says_where() {
     let one = |case: &str| format!("{{\"schema\":\"log_softmax/1\",\"cases\":[{case}]}}");
@@ -79,6 +174,14 @@ fn a_bad_file_is_an_error_that_says_where() {
         (one("{\"id\":\"a\",\"x\":[0.0],\"softmax\":[1.0,0.0]}"), ["case a", "`softmax` holds 2 numbers, not 1"]),
         (edited("log_softmax", "log_softmax/1", "log_softmax/2"), ["copy.json", "unknown schema `log_softmax/2`"]),
         (edited("gumbel_softmax", "\"tau\":0.5", "\"tau\":0.0"), ["copy.json: case g0_3", "temperature"]),
+        (edited("relaxed_sort", "\"tau\":1.0", "\"tau\":0.0"), ["copy.json: case n0_0", "temperature"]),
+        (edited("relaxed_topk", "\"tau\":1.0", "\"tau\":0.0"), ["copy.json: case x0_0", "temperature"]),
+        (edited("relaxed_topk", "\"cotangent\":[", "\"cotangent\":[0.5,"), ["case x0_0", "`cotangent` holds 6"]),
+        (edited("ksubset", "\"k\":2", "\"k\":5"), ["case k0", "`k` is 5, not from 1 to 4"]),
+        (edited("ksubset", "\"k\":2", "\"k\":0"), ["case k0", "`k` is 0, not from 1 to 4"]),
+        (edited("ksubset", "\"k\":2", "\"k\":1.5"), ["case k0", "no whole number"]),
+        (edited("ksubset", "\"inclusion\":[0.59", "\"inclusion\":[null,null,0.59"), ["case k0", "holds 4 numbers"]),
+        (edited("plackett_luce", "\"ordered\":[[0,", "\"ordered\":[["), ["case pl0", "no selections of 2"]),
         (edited("gumbel_softmax", "\"gumbel\":[4.757874011993408,", "\"gumbel\":["), ["case g0_0", "`gumbel`"]),
     ] {
         fails(&text, &[words[0], words[1], "files: 1, 1 in error"]);
