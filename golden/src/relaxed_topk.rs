@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use softurn_kernels::Gpu;
 use softurn_kernels::ops::Noise;
 use softurn_kernels::ops::sigmoid_top_k::{self, cpu};
+use softurn_kernels::ops::successive_top_k;
 use softurn_tests::Tolerance;
 
 use crate::case::{Case, wide};
@@ -20,10 +21,38 @@ pub fn check(gpu: &Gpu, cases: &[Case]) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// The place of the choices one after another, `successive_top_k`, in both precisions.
-#[allow(clippy::unnecessary_wraps, reason = "a checker in the making")]
-fn successive(_gpu: &Gpu, _cases: &[Case]) -> Result<Vec<Line>> {
-    Ok(["xie_ermon", "xie_ermon_vjp"].map(Line::without_operation).into())
+/// Choices one after another: every step rounds exponents of up to 4 / tau and adds the error of the one before; its gradient
+/// is steep where an element is nearly sure, so that it is held against the row's largest.
+fn successive(gpu: &Gpu, cases: &[Case]) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for precision in Precision::BOTH {
+        let [mut choice, mut vjp] = ["xie_ermon", "xie_ermon_vjp"].map(|field| Line::new(field, precision));
+        for case in cases {
+            let row = Row::of(case)?;
+            let (n, k, tau) = (row.keys.len(), row.k, f64::from(row.tau));
+            let [y, dx] = match precision {
+                Precision::F64 => {
+                    let (keys, zeros, dy) = (wide(&row.keys), vec![0.0; n], wide(&row.cotangent));
+                    let y = successive_top_k::cpu::forward(&keys, &zeros, n, k, tau);
+                    [y, successive_top_k::cpu::backward(&keys, &zeros, n, k, tau, &dy)]
+                }
+                Precision::F32 => {
+                    let [keys, dy] = [gpu.tensor(&row.keys, [1, n])?, gpu.tensor(&row.cotangent, [1, n])?];
+                    let y = successive_top_k::forward(gpu, &keys, Noise::None, k, row.tau)?;
+                    let dx = successive_top_k::backward(gpu, &keys, Noise::None, k, row.tau, &dy)?;
+                    [wide(&y.read()?), wide(&dx.read()?)]
+                }
+            };
+            let largest = case.numbers("xie_ermon_vjp")?.iter().fold(1.0f64, |a, b| a.max(b.abs()));
+            let roundings = 2.0 * ROUNDINGS * precision.unit() * (1.0 + 1.0 / tau);
+            let rel = roundings.max(if precision == Precision::F64 { F64_RELATIVE } else { 0.0 });
+            choice.compare(case, "xie_ermon", &y, |_| Tolerance::new(2.0 * ROUNDINGS * precision.unit(), rel, WHY))?;
+            let steep = Tolerance::new(2.0 * rel * largest, 2.0 * rel, WHY);
+            vjp.compare(case, "xie_ermon_vjp", &dx, |_| steep)?;
+        }
+        lines.extend([choice, vjp]);
+    }
+    Ok(lines)
 }
 
 fn sigmoid(gpu: &Gpu, cases: &[Case]) -> Result<Vec<Line>> {
