@@ -190,3 +190,90 @@ fn partitions_have_their_law() -> Result {
     }
     Ok(())
 }
+
+/// The expectation of a linear function of the assignment, by all 6,561 partitions.
+fn expectation(weights: &[f32], scores: &[f32], cost: &[f32]) -> Result<f64> {
+    let (n, groups) = (scores.len(), weights.len());
+    let count = groups.pow(n as u32);
+    let labels: Vec<u32> =
+        (0..count).flat_map(|code| (0..n).map(move |i| (code / groups.pow(i as u32) % groups) as u32)).collect();
+    let tape = Tape::new(gpu());
+    let law =
+        RandomPartition::new(tape.constant(&rows(weights, 1)?), tape.constant(&rows(&scores.repeat(count), count)?))?;
+    let log_prob = law.log_prob(&gpu().tensor(&labels, [count, n])?)?;
+    let value = |labels: &[u32]| -> f64 {
+        labels.iter().enumerate().map(|(i, &group)| f64::from(cost[i * groups + group as usize])).sum()
+    };
+    Ok(labels.chunks(n).zip(log_prob).map(|(labels, log_prob)| log_prob.exp() * value(labels)).sum())
+}
+
+/// The mean straight-through gradient of 20,000 draws beside differences of the exact expectation.
+#[test]
+fn gradients_of_a_partition() -> Result {
+    let (n, groups, draws, step) = (8usize, 3usize, 20_000usize, 0.05f32);
+    let (weights, scores) = ([0.4f32, -0.3, 0.2], [0.5f32, -0.4, 1.1, 0.0, -0.8, 0.3, -0.1, 0.9]);
+    // Groups cost differently, and elements differently in each.
+    let cost: Vec<f32> = (0..n * groups)
+        .map(|e| [0.0, 1.0, 2.5][e % groups] + 0.5 * (e / groups) as f32 * [1.0, -0.5, 0.3][e % groups])
+        .collect();
+    let difference = |moved: &dyn Fn(f32) -> Result<f64>| -> Result<f64> {
+        Ok((moved(step)? - moved(-step)?) / (2.0 * f64::from(step)))
+    };
+    let moved = |values: &[f32], at: usize, by: f32| -> Vec<f32> {
+        values.iter().enumerate().map(|(i, v)| if i == at { v + by } else { *v }).collect()
+    };
+    let of_weights = (0..groups)
+        .map(|j| difference(&|by| expectation(&moved(&weights, j, by), &scores, &cost)))
+        .collect::<Result<Vec<_>>>()?;
+    let of_scores = (0..n)
+        .map(|j| difference(&|by| expectation(&weights, &moved(&scores, j, by), &cost)))
+        .collect::<Result<Vec<_>>>()?;
+
+    let tape = Tape::new(gpu());
+    let log_weights = tape.leaf(&rows(&weights, 1)?)?;
+    let all_scores = tape.leaf(&rows(&scores.repeat(draws), draws)?)?;
+    let law = RandomPartition::new(log_weights.clone(), all_scores.clone())?;
+    let relaxation = Relaxation { kind: Kind::Neural, temperature: 0.3 };
+    let drawn = law.rsample(Key::new(5), Temperature::new(0.7)?, relaxation)?;
+    let gradients = tape.backward_with(&drawn, &gpu().tensor(&cost.repeat(draws), [draws, n, groups])?)?;
+    let mean = |sum: f64| sum / draws as f64;
+    let got_weights: Vec<f64> =
+        gradients.of(&log_weights).unwrap().read()?.iter().map(|&g| mean(f64::from(g))).collect();
+    let by_draw = gradients.of(&all_scores).unwrap().read()?;
+    let got_scores: Vec<f64> =
+        (0..n).map(|j| mean(by_draw.iter().skip(j).step_by(n).map(|&g| f64::from(g)).sum())).collect();
+    println!("weights {got_weights:.3?} for {of_weights:.3?}\nscores {got_scores:.3?} for {of_scores:.3?}");
+    for (what, got, want) in [("weights", got_weights, of_weights), ("scores", got_scores, of_scores)] {
+        let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+        let size = norm(&mut want.iter().copied());
+        assert!(norm(&mut got.iter().zip(&want).map(|(g, w)| g - w)) < 0.1 * size, "{what}: {got:?} for {want:?}");
+        for (got, want) in got.iter().zip(&want).filter(|(_, want)| want.abs() > 0.2 * size) {
+            assert!((got - want).abs() < 0.1 * want.abs(), "{what}: {got} for {want}");
+        }
+    }
+    Ok(())
+}
+
+/// A partition of 4,096 elements into 10 groups, with its gradients, takes less than 64 MB.
+#[test]
+fn large_partitions_fit() -> Result {
+    let gpu = Gpu::new(GpuConfig::default())?;
+    let (n, groups) = (4096usize, 10usize);
+    let tape = Tape::new(&gpu);
+    let log_weights = tape.leaf(&gpu.tensor(&(0..groups).map(|k| 0.1 * k as f32).collect::<Vec<_>>(), [1, groups])?)?;
+    let scores = tape.leaf(&gpu.tensor(&(0..n).map(|i| (i % 97) as f32 / 40.0).collect::<Vec<_>>(), [1, n])?)?;
+    let cost = gpu.tensor(&(0..n * groups).map(|e| (e % 13) as f32).collect::<Vec<_>>(), [1, n, groups])?;
+    gpu.reset_high_water();
+    let law = RandomPartition::new(log_weights.clone(), scores.clone())?;
+    let relaxation = Relaxation { kind: Kind::Neural, temperature: 1.0 };
+    let drawn = law.rsample(Key::new(1), Temperature::new(1.0)?, relaxation)?;
+    assert!(drawn.read()?.chunks(groups).all(|element| element.iter().sum::<f32>() == 1.0));
+    let gradients = tape.backward_with(&drawn, &cost)?;
+    for parameter in [&log_weights, &scores] {
+        assert!(gradients.of(parameter).unwrap().read()?.iter().any(|g| *g != 0.0));
+    }
+    let bytes = gpu.pool_statistics().high_water_bytes;
+    println!("{:.1} MB", bytes as f64 / 1e6);
+    assert!(bytes < 64_000_000, "{bytes}");
+    Ok(())
+}
