@@ -12,6 +12,7 @@ mod ksubset;
 mod line;
 mod log_softmax;
 mod plackett_luce;
+mod random_partition;
 mod relaxed_sort;
 mod relaxed_topk;
 mod report;
@@ -42,13 +43,11 @@ const SCHEMAS: &[(&str, Checker)] = &[
     ("log_softmax/1", log_softmax::check),
     ("plackett_luce/1", plackett_luce::all),
     ("plackett_luce_big/1", plackett_luce::big),
+    ("random_partition/1", random_partition::check),
     ("relaxed_sort/1", relaxed_sort::check),
     ("relaxed_topk/1", relaxed_topk::check),
     ("sparsemax/1", sparsemax::check),
 ];
-
-/// Schemas of laws and relaxations that softurn does not compute, or does not compare yet.
-const WITHOUT_OPERATION: &[&str] = &["random_partition/1"];
 
 /// Compare softurn with every golden file of a folder
 #[derive(Parser)]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use softurn_kernels::Gpu;
 
+use crate::SCHEMAS;
 use crate::case::File;
 use crate::line::{CELLS, Line, NO_OPERATION, TITLE};
-use crate::{SCHEMAS, WITHOUT_OPERATION};
 
 /// The lines of each file, or why it could not be compared.
 pub struct Report {
@@ -41,7 +41,6 @@ fn check_file(gpu: &Gpu, path: &Path) -> Result<Vec<Line>> {
     let File { schema, cases } = File::read(path)?;
     match SCHEMAS.iter().find(|(name, _)| *name == schema) {
         Some((_, check)) => check(gpu, &cases),
-        None if WITHOUT_OPERATION.contains(&schema.as_str()) => Ok(vec![Line::default()]),
         None => bail!("unknown schema `{schema}`"),
     }
 }

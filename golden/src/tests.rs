@@ -7,7 +7,7 @@ use softurn_kernels::{Gpu, GpuConfig};
 
 use crate::case::File;
 use crate::line::{Line, Precision};
-use crate::{SCHEMAS, WITHOUT_OPERATION, report};
+use crate::report;
 use softurn_tests::Tolerance;
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
@@ -193,15 +193,6 @@ fn an_empty_or_missing_folder_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     assert!(report::files(dir.path()).unwrap_err().to_string().contains("no *.json"));
     assert!(report::files(&dir.path().join("missing")).is_err());
-}
-
-#[test]
-fn a_schema_without_operation_is_told_and_does_not_fail() {
-    for schema in WITHOUT_OPERATION {
-        assert!(SCHEMAS.iter().all(|(name, _)| name != schema));
-        let (agrees, printed) = check_text(&format!("{{\"schema\":\"{schema}\",\"cases\":[{{\"id\":\"a\"}}]}}"));
-        assert!(agrees && printed.contains("files: 1, 0 in error, 1 no operation yet"), "{printed}");
-    }
 }
 
 #[test]
