@@ -5,7 +5,7 @@
 // LANES invocations share a row; lane l owns fours of columns l, l + LANES ...
 #import scores
 
-override UNIT: bool = false; // T is 1
+override POWER: u32 = 0u; // 1 / T where it is a whole number up to 15
 override PATH: bool = false; // every p is written
 #import reduce
 
@@ -31,17 +31,24 @@ fn slots(row: Row, c: u32) -> vec4<u32> { return min(vec4<u32>(c) + vec4<u32>(0u
 fn inside(row: Row, c: u32) -> vec4<bool> { return vec4<u32>(c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(row.cols); }
 
 // Up to eight steps that are in registers: 0 where one is not taken.
-struct Taken { inverse0: vec4<f32>, inverse1: vec4<f32>, rest0: vec4<f32>, rest1: vec4<f32> }
+struct Taken { inverse0: vec4<f32>, inverse1: vec4<f32>, rest0: vec4<f32>, rest1: vec4<f32>, count: u32 }
 
-fn none_taken() -> Taken { return Taken(vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(1.0), vec4<f32>(1.0)); }
+fn none_taken() -> Taken { return Taken(vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(1.0), vec4<f32>(1.0), 0u); }
 
 struct State { weight: vec4<f32>, factor: vec4<f32>, sum: vec4<f32> }
 
 // (1 - p)^(1 / T)
 fn left(p: vec4<f32>, rest: f32, inverse: f32) -> vec4<f32> {
   let q = select(1.0 - p, vec4<f32>(rest), p > vec4<f32>(0.5));
-  if (UNIT) { return q; }
-  return select(f_exp4(f_log4(max(q, vec4<f32>(1.2e-38))) * inverse), vec4<f32>(1.0), p == vec4<f32>(0.0));
+  if (POWER == 0u) { return select(f_exp4(f_log4(max(q, vec4<f32>(1.2e-38))) * inverse), vec4<f32>(1.0), p == vec4<f32>(0.0)); }
+  let q2 = q * q;
+  let q4 = q2 * q2;
+  var power = vec4<f32>(1.0);
+  if ((POWER & 1u) != 0u) { power *= q; }
+  if ((POWER & 2u) != 0u) { power *= q2; }
+  if ((POWER & 4u) != 0u) { power *= q4; }
+  if ((POWER & 8u) != 0u) { power *= q4 * q4; }
+  return power;
 }
 
 fn one_step(state: State, inverse_sum: f32, rest: f32, inverse: f32) -> State {
@@ -50,8 +57,19 @@ fn one_step(state: State, inverse_sum: f32, rest: f32, inverse: f32) -> State {
   return State(state.weight * q, state.factor * q, state.sum + p);
 }
 
+fn pick(v: vec4<f32>, i: u32) -> f32 { return select(select(v.x, v.y, i == 1u), select(v.z, v.w, i == 3u), i >= 2u); }
+
 fn take(weight: vec4<f32>, taken: Taken, inverse: f32) -> State {
   var state = State(weight, vec4<f32>(1.0), vec4<f32>(0.0));
+  if (POWER == 0u) {
+    // Powers cost more than a loop.
+    for (var i = 0u; i < taken.count; i++) {
+      let sums = select(taken.inverse0, taken.inverse1, vec4<bool>(i >= 4u));
+      let rests = select(taken.rest0, taken.rest1, vec4<bool>(i >= 4u));
+      state = one_step(state, pick(sums, i % 4u), pick(rests, i % 4u), inverse);
+    }
+    return state;
+  }
   state = one_step(state, taken.inverse0.x, taken.rest0.x, inverse);
   state = one_step(state, taken.inverse0.y, taken.rest0.y, inverse);
   state = one_step(state, taken.inverse0.z, taken.rest0.z, inverse);
@@ -157,16 +175,17 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
       steps[(in_part * k + t) * 2u] = inverse_sum;
       steps[(in_part * k + t) * 2u + 1u] = rest;
     }
+    let previous = taken;
     // Into the first free place; all are free after a flush.
     let slot = vec4<f32>(f32(t % 8u)) - vec4<f32>(0.0, 1.0, 2.0, 3.0);
     taken.inverse0 = select(taken.inverse0, vec4<f32>(inverse_sum), slot == vec4<f32>(0.0));
     taken.rest0 = select(taken.rest0, vec4<f32>(rest), slot == vec4<f32>(0.0));
     taken.inverse1 = select(taken.inverse1, vec4<f32>(inverse_sum), slot == vec4<f32>(4.0));
     taken.rest1 = select(taken.rest1, vec4<f32>(rest), slot == vec4<f32>(4.0));
+    taken.count = t % 8u + 1u;
     if (PATH) {
       for (var c = begin; c < row.cols; c += 4u * LANES) {
-        let before = taken_before(taken, slot);
-        let p = take(weights4(row, c), before, inverse).weight * inverse_sum;
+        let p = take(weights4(row, c), previous, inverse).weight * inverse_sum;
         for (var i = 0u; i < min(4u, row.cols - c); i++) { path[(t * params.rows + in_part) * params.cols + c + i] = p[i]; }
       }
     }
@@ -180,11 +199,6 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
       for (var i = 0u; i < min(4u, row.cols - c); i++) { y[in_part * params.cols + c + i] = high; }
     }
   }
-}
-
-// Without the step in this place, which is the last.
-fn taken_before(taken: Taken, slot: vec4<f32>) -> Taken {
-  return Taken(select(taken.inverse0, vec4<f32>(0.0), slot == vec4<f32>(0.0)), select(taken.inverse1, vec4<f32>(0.0), slot == vec4<f32>(4.0)), taken.rest0, taken.rest1);
 }
 
 // ---- With g the gradient of y and l that of a[t + 1], from the last step: l += (p g - l p / (1 - p) - p D) / T, D = Σ (p g - l p / (1 - p)).

@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 use softurn_benches::cpu_seconds;
+use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::{
-    Noise, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, successive_top_k, top_k,
+    Noise, blocks, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, successive_top_k, top_k,
 };
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
@@ -57,6 +58,7 @@ const OPS: &[(&str, &[Shape])] = &[
     ("plackett_luce", &[[1024, 1024, 64], [1024, 4096, 64]]),
     ("neural_sort", SORTS),
     ("soft_sort", SORTS),
+    ("partition", &[[64, 256, 10], [16, 1024, 10]]),
 ];
 
 /// Of relaxed sorts k is the number of columns that are sorted along.
@@ -118,13 +120,13 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
         "relaxed_top_k" => {
             let forward = {
                 let x = x.clone();
-                move |i| Ok(successive_top_k::forward(gpu, &x, key(i), k, 1.0)?)
+                move |i| Ok(successive_top_k::forward(gpu, &x, key(i), k, 0.5)?)
             };
             Timed {
                 forward: Box::new(forward),
                 step: Box::new(move |i| {
-                    successive_top_k::forward(gpu, &x, key(i), k, 1.0)?;
-                    Ok(successive_top_k::backward(gpu, &x, key(i), k, 1.0, &dy)?)
+                    successive_top_k::forward(gpu, &x, key(i), k, 0.5)?;
+                    Ok(successive_top_k::backward(gpu, &x, key(i), k, 0.5, &dy)?)
                 }),
             }
         }
@@ -169,6 +171,7 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
         }
         "neural_sort" => relaxed(gpu, Kind::Neural, &x, k)?,
         "soft_sort" => relaxed(gpu, Kind::Soft, &x, k)?,
+        "partition" => partition(gpu, &x, k)?,
         _ => bail!("--ops: there is no '{op}'"),
     })
 }
@@ -193,6 +196,37 @@ fn relaxed<'a>(gpu: &'a Gpu, kind: Kind, scores: &Tensor, columns: usize) -> Res
         gradients.scores.context("the gradient of the scores")
     };
     Ok(Timed { forward: Box::new(forward), step: Box::new(step) })
+}
+
+/// Elements by noisy scores into groups of given relaxed sizes, NeuralSort at temperature 0.5; back to scores and block masks.
+fn partition<'a>(gpu: &'a Gpu, scores: &Tensor, groups: usize) -> Result<Timed<'a>> {
+    let relaxation = Relaxation { kind: Kind::Neural, temperature: 0.5 };
+    let (rows, n) = scores.shape().rows_cols();
+    let counts = gpu.tensor(&vec![n as f32 / groups as f32; rows * groups], [rows, groups])?;
+    let dy = random::normal(gpu, [rows, n, groups], Key::new(4))?;
+    dy.read()?;
+    let drawn = {
+        let scores = scores.clone();
+        move |i| {
+            let noise = random::gumbel(gpu, [rows, n], Key::new(i))?;
+            let sorted = relaxed_sort::prepare(gpu, &binary::forward(gpu, Binary::Add, &scores, &noise)?)?;
+            let normalisers = relaxed_sort::normalisers(gpu, &sorted, relaxation)?;
+            let masks = blocks::forward(gpu, &counts, n)?;
+            let y = relaxed_sort::transposed(gpu, &sorted, relaxation, &normalisers, &masks)?;
+            Ok::<_, softurn_kernels::Error>((sorted, normalisers, masks, y))
+        }
+    };
+    let step = {
+        let drawn = drawn.clone();
+        move |i| {
+            let (sorted, normalisers, masks, _) = drawn(i)?;
+            let wanted = Wanted { scores: true, x: true };
+            let gradients =
+                relaxed_sort::backward_transposed(gpu, &sorted, relaxation, &normalisers, &masks, &dy, wanted)?;
+            gradients.scores.context("the gradient of the scores")
+        }
+    };
+    Ok(Timed { forward: Box::new(move |i| Ok(drawn(i)?.3)), step: Box::new(step) })
 }
 
 fn main() -> Result<()> {

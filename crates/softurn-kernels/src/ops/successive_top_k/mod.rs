@@ -119,6 +119,12 @@ fn params(x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32, rows: &std::
     Params { rows: count, cols, k, inverse: 1.0 / temperature, key_low, key_high, row_offset }
 }
 
+/// `1 / T` where it is a whole number that products make, 0 elsewhere.
+fn power(temperature: f32) -> f64 {
+    let inverse = 1.0 / temperature;
+    if inverse.fract() == 0.0 && (1.0..=15.0).contains(&inverse) { f64::from(inverse) } else { 0.0 }
+}
+
 /// The steps of some rows: the choices into `y`, every softmax into `path` if asked for. Two numbers a step.
 #[expect(clippy::too_many_arguments, reason = "one pass over part of a batch")]
 fn walk(
@@ -138,7 +144,7 @@ fn walk(
     let steps = gpu.uninitialised(OP, [rows.len(), k, 2].into(), DataType::F32)?;
     let mut constants = plan.constants().to_vec();
     let flag = |on: bool| f64::from(u8::from(on));
-    constants.extend([("NOISE", noise.mode()), ("UNIT", flag(temperature == 1.0)), ("PATH", flag(traced))]);
+    constants.extend([("NOISE", noise.mode()), ("POWER", power(temperature)), ("PATH", flag(traced))]);
     gpu.dispatch(Call {
         op: OP,
         entry: "forward",

@@ -7,9 +7,9 @@ use crate::ops::{Noise, gumbel_softmax, top_k};
 use crate::testing::{golden, gpus, label, numbers, special_matrix, wide};
 use crate::{Error, Gpu, Key};
 
-/// Scores are good to 1.6e-5, over T = 0.5, and every step adds the error of the one before.
-const FORWARD: Tolerance = Tolerance::new(2e-5, 4e-4, "1.6e-5 in two scores over T = 0.5, in several steps");
-const BACKWARD: Tolerance = Tolerance::new(2e-3, 2e-3, "4e-4 in p, times |dy| / T of every step");
+/// Scores are good to 1.6e-5, over T = 0.09, and every step adds the error of the one before.
+const FORWARD: Tolerance = Tolerance::new(1e-4, 2e-3, "1.6e-5 in two scores over T = 0.09, in several steps");
+const BACKWARD: Tolerance = Tolerance::new(1e-2, 1e-2, "2e-3 in p, times |dy| / T of every step");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -43,7 +43,7 @@ pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
     for (rows, cols, k) in [(3, 1, 1), (65, 2, 1), (70, 63, 5), (67, 10, 8), (5, 257, 20), (3, 1500, 3)] {
         let mut inputs = Inputs::new(cols as u64);
         let (x, given) = (inputs.uniform(-3.0, 3.0, rows * cols), inputs.normal(rows * cols));
-        for temperature in [0.5, 1.0, 3.0] {
+        for temperature in [0.5, 1.0, 1.0 / 11.0, 0.7] {
             agrees(gpu, "random", &x, &given, cols, k, temperature)?;
         }
     }
