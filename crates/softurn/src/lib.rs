@@ -14,6 +14,9 @@ pub mod prelude {
     pub use softurn_autodiff::{Adam, Param, Parameters, Schedule, Tape, Var};
     pub use softurn_kernels::{Gpu, GpuConfig, Key, Shape, Tensor};
     pub use softurn_models::clustering::variational::{Prior, Variational};
-    pub use softurn_models::distributions::{FisherHypergeometric, MultivariateFisherHypergeometric, Temperature};
+    pub use softurn_models::distributions::{
+        FisherHypergeometric, Kind, MultivariateFisherHypergeometric, OneHotCategoricalStraightThrough, PlackettLuce,
+        RandomPartition, RelaxedCategorical, Relaxation, SubsetK, Temperature,
+    };
     pub use softurn_models::{Error, Result};
 }
