@@ -66,7 +66,19 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
   }
   let total = row_sum(sum4(sum), local);
   let inverse = select(1.0 / total, 0.0, high == minus_infinity());
-  for (var c = row.base + local.x; c < row.base + row.cols; c += LANES) { y[c] = y[c] * inverse; }
+  // The same fours as before: no lane reads what another wrote.
+  for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) {
+    for (var i = row.base + c; i < row.base + min(c + 4u, row.cols); i++) { y[i] = y[i] * inverse; }
+  }
+}
+
+// The scores themselves.
+@compute @workgroup_size(LANES * ROWS)
+fn perturb(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let local = lane_and_row(invocation);
+  let row = row_of(local, group, groups);
+  let high = largest(row, local);
+  for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) { store4(row, c, score4(row, c, high)); }
 }
 
 struct Choice { at: u32, score: f32 }
@@ -135,5 +147,7 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
   sum = row_sum(sum, local);
   dot = row_sum(dot, local) / sum;
   let inverse = select(1.0 / (sum * params.temperature), 0.0, high == minus_infinity());
-  for (var c = row.base + local.x; c < row.base + row.cols; c += LANES) { dx[c] = select(dx[c] * (dy[c] - dot) * inverse, 0.0, inverse == 0.0); }
+  for (var c = 4u * local.x; c < row.cols; c += 4u * LANES) {
+    for (var i = row.base + c; i < row.base + min(c + 4u, row.cols); i++) { dx[i] = select(dx[i] * (dy[i] - dot) * inverse, 0.0, inverse == 0.0); }
+  }
 }

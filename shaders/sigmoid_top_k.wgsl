@@ -72,7 +72,7 @@ fn improve(search: Search, total: f32, slope: f32, k: f32, digits: bool) -> Sear
 fn solve(row: Row, local: vec2<u32>, origin: f32, start: Search, k: f32, all: bool, digits: bool) -> Search {
   var search = start;
   if (LANES == 1u) {
-    for (var turn = 0u; turn < 4u * ROUNDS && search.step > 1.2e-7 * abs(search.mu) && !all; turn++) {
+    for (var turn = 0u; turn < min(4u * ROUNDS, 26000u / max(row.cols / 4u, 1u)) && search.step > 1.2e-7 * abs(search.mu) && !all; turn++) {
       let found = sums(row, local, origin, search.mu);
       search = improve(search, found.x, found.y, k, digits);
     }

@@ -4,6 +4,7 @@
 // Before the import: naga 30 resolves overrides in order and fails on one that follows an array sized by others.
 override LOG: bool = false;
 #import reduce
+#import fours
 
 struct Params { rows: u32, cols: u32, temperature: f32 }
 
@@ -49,18 +50,27 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
   let row = linear_group(group, groups) * ROWS + local.y;
   let base = row * params.cols;
   let end = select(0u, params.cols, row < params.rows);
-  var sum = 0.0;
-  for (var c = local.x; c < end; c += LANES) {
-    let p = known_y[base + c];
-    let g = dy[base + c];
-    if (LOG) { sum += select(g, 0.0, p == minus_infinity()); } else { sum += p * g; }
+  let temperature = params.temperature;
+  var sums = vec4<f32>(0.0);
+  for (var c = 4u * local.x; c < end; c += 4u * LANES) {
+    let at = places4(base, end, c);
+    let p = vec4<f32>(known_y[at.x], known_y[at.y], known_y[at.z], known_y[at.w]);
+    let g = vec4<f32>(dy[at.x], dy[at.y], dy[at.z], dy[at.w]);
+    var part = p * g;
+    if (LOG) { part = select(g, vec4<f32>(0.0), p == vec4<f32>(minus_infinity())); }
+    sums += select(vec4<f32>(0.0), part, inside4(end, c));
   }
-  sum = row_sum(sum, local);
-  for (var c = local.x; c < end; c += LANES) {
-    let p = known_y[base + c];
-    let g = dy[base + c];
+  let sum = row_sum(sum4(sums), local);
+  for (var c = 4u * local.x; c < end; c += 4u * LANES) {
+    let at = places4(base, end, c);
+    let p = vec4<f32>(known_y[at.x], known_y[at.y], known_y[at.z], known_y[at.w]);
+    let g = vec4<f32>(dy[at.x], dy[at.y], dy[at.z], dy[at.w]);
     var d = p * (g - sum);
-    if (LOG) { d = select(g - f_exp(p) * sum, 0.0, p == minus_infinity()); }
-    dx[base + c] = d / params.temperature;
+    if (LOG) { d = select(g - select(f_exp4(p), p, is_nan4(p)) * sum, vec4<f32>(0.0), p == vec4<f32>(minus_infinity())); }
+    d /= temperature;
+    dx[at.x] = d.x;
+    if (c + 1u < end) { dx[at.y] = d.y; }
+    if (c + 2u < end) { dx[at.z] = d.z; }
+    if (c + 3u < end) { dx[at.w] = d.w; }
   }
 }

@@ -53,6 +53,12 @@ fn nodes(m: vec4<f32>, count: f32) -> Nodes {
 // The factor of an element.
 fn factor(node: Nodes, q: f32) -> Complex { return Complex(1.0 - q * node.less, q * node.sine); }
 
+// p times the factor of an element; what it changes is small, and rounds otherwise every time.
+fn grow(p: Complex, node: Nodes, q: f32) -> Complex {
+  let change = times(p, Complex(-node.less, node.sine));
+  return Complex(p.re + q * change.re, p.im + q * change.im);
+}
+
 fn element(row: u32, c: u32, lambda: f32) -> f32 {
   let l = log_weights[row * params.cols + c];
   let e = f_exp(-abs(l - lambda));
@@ -131,10 +137,10 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
   var p3 = p0;
   for (var c = 0u; c < cols; c++) {
     let q = element(row, c, lambda);
-    p0 = times(p0, factor(n0, q));
-    p1 = times(p1, factor(n1, q));
-    p2 = times(p2, factor(n2, q));
-    p3 = times(p3, factor(n3, q));
+    p0 = grow(p0, n0, q);
+    p1 = grow(p1, n1, q);
+    p2 = grow(p2, n2, q);
+    p3 = grow(p3, n3, q);
   }
   p0 = weigh(p0, FIRST4, size, k);
   p1 = weigh(p1, FIRST4 + 4.0, size, k);

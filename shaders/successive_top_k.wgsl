@@ -113,16 +113,17 @@ fn gather(mine: Sums, local: vec2<u32>) -> Sums {
 
 fn write4(row: Row, c: u32, state: State, fresh: bool) {
   let at = slots(row, c);
-  for (var i = 0u; i < min(4u, row.cols - c); i++) {
-    weights[at[i]] = state.weight[i];
-    if (fresh) {
-      decay[at[i]] = 1.0;
-      y[at[i]] = 0.0;
-    } else {
-      decay[at[i]] *= state.factor[i];
-      y[at[i]] += state.sum[i];
-    }
-  }
+  write1(at.x, state.weight.x, state.factor.x, state.sum.x, fresh);
+  if (c + 1u < row.cols) { write1(at.y, state.weight.y, state.factor.y, state.sum.y, fresh); }
+  if (c + 2u < row.cols) { write1(at.z, state.weight.z, state.factor.z, state.sum.z, fresh); }
+  if (c + 3u < row.cols) { write1(at.w, state.weight.w, state.factor.w, state.sum.w, fresh); }
+}
+
+// Without a loop: software adapters count every turn.
+fn write1(at: u32, weight: f32, factor: f32, sum: f32, fresh: bool) {
+  weights[at] = weight;
+  decay[at] = select(decay[at] * factor, 1.0, fresh);
+  y[at] = select(y[at] + sum, 0.0, fresh);
 }
 
 @compute @workgroup_size(LANES * ROWS)
@@ -155,15 +156,17 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
     for (var c = rebase; c < row.cols; c += 4u * LANES) {
       let at = slots(row, c);
       let u = vec4<f32>(decay[at.x], decay[at.y], decay[at.z], decay[at.w]);
-      let open = (u > vec4<f32>(1.2e-38)) & inside(row, c);
-      m4 = max(m4, select(vec4<f32>(minus_infinity()), (score4(row, c, high) - top) * inverse + f_log4(max(u, vec4<f32>(1.2e-38))), open));
+      let s = score4(row, c, high);
+      let open = (u > vec4<f32>(1.2e-38)) & inside(row, c) & (s > vec4<f32>(minus_infinity()));
+      m4 = max(m4, select(vec4<f32>(minus_infinity()), max((s - top) * inverse, vec4<f32>(-1e37)) + f_log4(max(u, vec4<f32>(1.2e-38))), open));
     }
     let m = row_max(max4(m4), local);
     for (var c = rebase; c < row.cols; c += 4u * LANES) {
       let at = slots(row, c);
       let u = vec4<f32>(decay[at.x], decay[at.y], decay[at.z], decay[at.w]);
-      let open = (u > vec4<f32>(1.2e-38)) & vec4<bool>(m > -3e38);
-      let exponent = (score4(row, c, high) - top) * inverse + f_log4(max(u, vec4<f32>(1.2e-38))) - m;
+      let s = score4(row, c, high);
+      let open = (u > vec4<f32>(1.2e-38)) & vec4<bool>(m > -3e38) & (s > vec4<f32>(minus_infinity()));
+      let exponent = max((s - top) * inverse, vec4<f32>(-1e37)) + f_log4(max(u, vec4<f32>(1.2e-38))) - m;
       let w = select(vec4<f32>(0.0), f_exp4(max(exponent, vec4<f32>(-200.0))), open);
       for (var i = 0u; i < min(4u, row.cols - c); i++) { weights[at[i]] = w[i]; }
     }
@@ -186,7 +189,11 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
     if (PATH) {
       for (var c = begin; c < row.cols; c += 4u * LANES) {
         let p = take(weights4(row, c), previous, inverse).weight * inverse_sum;
-        for (var i = 0u; i < min(4u, row.cols - c); i++) { path[(t * params.rows + in_part) * params.cols + c + i] = p[i]; }
+        let at = (t * params.rows + in_part) * params.cols + c;
+        path[at] = p.x;
+        if (c + 1u < row.cols) { path[at + 1u] = p.y; }
+        if (c + 2u < row.cols) { path[at + 2u] = p.z; }
+        if (c + 3u < row.cols) { path[at + 3u] = p.w; }
       }
     }
     if (t % 8u == 7u || t + 1u == k) {
@@ -240,7 +247,10 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
       if (t <= k) {
         let p = path4(row, c, t - 1u);
         l += (p * g - l * odds(p, rest_after) - p * mean) * inverse;
-        for (var i = 0u; i < min(4u, row.cols - c); i++) { dx[at[i]] = l[i]; }
+        dx[at.x] = l.x;
+        if (c + 1u < row.cols) { dx[at.y] = l.y; }
+        if (c + 2u < row.cols) { dx[at.z] = l.z; }
+        if (c + 3u < row.cols) { dx[at.w] = l.w; }
       }
       let p = path4(row, c, now);
       dot += select(vec4<f32>(0.0), p * g - l * odds(p, rest), inside(row, c));

@@ -206,7 +206,10 @@ fn radix(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) grou
   workgroupBarrier();
   let larger = prefix;
   var next = counts[lane];
-  if (is_nan(high) && lane == 0u && row.cols > 0u) { places[at] = first_nan(row); }
+  var nan_at = row.cols;
+  for (var c = end; c > begin; c--) { nan_at = select(nan_at, c - 1u, is_nan(x[row.base + c - 1u])); }
+  nan_at = row_argmax(select(0.0, high, nan_at < row.cols), nan_at, local);
+  if (is_nan(high) && lane == 0u && row.cols > 0u) { places[at] = nan_at; }
   for (var c = select(begin, end, is_nan(high)); c < end; c += 4u) {
     let s = score4(row, c, above);
     let key = vec4<u32>(ordered(s.x), ordered(s.y), ordered(s.z), ordered(s.w));

@@ -120,6 +120,12 @@ fn orders() -> Result {
     close(&sharp.read()?, &hard.read()?.iter().map(|&v| f64::from(v)).collect::<Vec<_>>(), 1e-3);
     let soft = law.rsample_relaxed(&x, Key::new(7), relaxation)?;
     assert_eq!(soft.shape().dims(), [2, 4, 2]);
+    // With the same key the order is that of a sample, also far from 0.
+    let order = law.sample(4, Key::new(7))?.read_u32()?;
+    let firsts: Vec<u32> = hard.read()?.iter().step_by(2).map(|&v| v as u32 / 2 % 4).collect();
+    assert_eq!(firsts, order);
+    let far = PlackettLuce::new(tape.constant(&rows(&[1e8; 64], 1)?))?;
+    assert_ne!(far.sample(64, Key::new(1))?.read_u32()?, (0..64).collect::<Vec<u32>>());
     let permutation = law.permutation(Key::new(7), relaxation)?.read()?;
     assert!(permutation.chunks(4).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
     let log_prob = law.log_prob(&law.sample(2, Key::new(1))?)?;
@@ -161,6 +167,11 @@ fn facts_of_a_partition() -> Result {
     assert!((total - 1.0).abs() < 1e-5, "{total}");
     let error = law.log_prob(&labels(&[0, 1, 2, 1])?).unwrap_err().to_string();
     assert!(error.starts_with("labels: of row 0 hold 2"), "{error}");
+    // Elements that are never before others, and scores beyond what exponentials bear.
+    use softurn_models::distributions::log_prob_of_groups;
+    assert_eq!(log_prob_of_groups(&[0.0, f64::NEG_INFINITY, -900.0], &[0, 1, 1], 2), 0.0);
+    assert!((log_prob_of_groups(&[0.0, -800.0, -900.0], &[0, 1, 1], 2)).abs() < 1e-12);
+    assert!((log_prob_of_groups(&[0.0, -800.0, -900.0], &[0, 1, 0], 2) + 100.0).abs() < 1e-9);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub mod prelude {
     pub use softurn_models::clustering::variational::{Prior, Variational};
     pub use softurn_models::distributions::{
         FisherHypergeometric, Kind, MultivariateFisherHypergeometric, OneHotCategoricalStraightThrough, PlackettLuce,
-        RandomPartition, RelaxedCategorical, Relaxation, SubsetK, Temperature,
+        RandomPartition, Relaxation, RelaxedCategorical, SubsetK, Temperature,
     };
     pub use softurn_models::{Error, Result};
 }

@@ -1,6 +1,6 @@
 //! Relaxed choices of k by successive softmaxes. Saves the scores; the steps are made again in the backward pass.
 
-use softurn_kernels::ops::{Noise, successive_top_k};
+use softurn_kernels::ops::{Noise, successive_top_k, top_k};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::only;
@@ -33,5 +33,20 @@ impl Var<'_> {
         let rule = SuccessiveTopK { x: self.value().clone(), key, k, temperature };
         let [y] = self.tape().record("successive_top_k", &[self], [y], rule)?;
         Ok(y)
+    }
+
+    /// The k largest of the same scores as rows of zeros with k ones, with the gradient of [`Var::successive_top_k`] in their
+    /// place.
+    ///
+    /// # Errors
+    /// As [`Var::successive_top_k`], and when `k` is more than 4,096.
+    pub fn successive_top_k_straight_through(&self, k: usize, temperature: f32, key: Option<Key>) -> Result<Self> {
+        let (gpu, noise) = (self.tape().gpu(), key.map_or(Noise::None, Noise::Key));
+        successive_top_k::check(gpu, self.value(), noise, k, temperature)?;
+        let indices = top_k::forward(gpu, self.value(), noise, k)?.indices;
+        let hard = top_k::k_hot(gpu, &indices, self.shape().rows_cols().1)?;
+        let rule = SuccessiveTopK { x: self.value().clone(), key, k, temperature };
+        let [hard] = self.tape().record("successive_top_k_straight_through", &[self], [hard], rule)?;
+        Ok(hard)
     }
 }

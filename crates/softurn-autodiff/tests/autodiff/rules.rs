@@ -345,11 +345,11 @@ fn blocks() -> Result {
 #[test]
 fn choices_of_k() -> Result {
     let (x, key) = (values([3, 6], 4), Key::new(6));
-    check_gradients(gpu(), &[x.clone()], |_, x| x[0].sigmoid_top_k(2, 0.8, Some(key)), TOLERANCE)?;
-    check_gradients(gpu(), &[x.clone()], |_, x| x[0].sigmoid_top_k(3, 1.5, None), TOLERANCE)?;
-    check_gradients(gpu(), &[x.clone()], |_, x| x[0].successive_top_k(3, 1.5, Some(key)), TOLERANCE)?;
-    check_gradients(gpu(), &[x.clone()], |_, x| Ok(x[0].subset_marginals(2)?[0].clone()), TOLERANCE)?;
-    check_gradients(gpu(), &[x.clone()], |_, x| Ok(x[0].subset_marginals(2)?[1].clone()), TOLERANCE)?;
+    check_gradients(gpu(), std::slice::from_ref(&x), |_, x| x[0].sigmoid_top_k(2, 0.8, Some(key)), TOLERANCE)?;
+    check_gradients(gpu(), std::slice::from_ref(&x), |_, x| x[0].sigmoid_top_k(3, 1.5, None), TOLERANCE)?;
+    check_gradients(gpu(), std::slice::from_ref(&x), |_, x| x[0].successive_top_k(3, 1.5, Some(key)), TOLERANCE)?;
+    check_gradients(gpu(), std::slice::from_ref(&x), |_, x| Ok(x[0].subset_marginals(2)?[0].clone()), TOLERANCE)?;
+    check_gradients(gpu(), std::slice::from_ref(&x), |_, x| Ok(x[0].subset_marginals(2)?[1].clone()), TOLERANCE)?;
     // The order of these values stands steps of a sixteenth.
     let apart = gpu().tensor(&[0.0, 2.0, -1.0, 1.0, 3.0, -2.0], [2, 3])?;
     check_gradients(gpu(), &[apart], |_, x| Ok(x[0].top_k(2)?.0), TOLERANCE)?;
@@ -367,6 +367,9 @@ fn choices_of_k() -> Result {
     for (row, chosen) in hard.chunks(6).zip(chosen.read_u32()?.chunks(2)) {
         assert!((0..6).all(|c| row[c] == f32::from(chosen.contains(&(c as u32)))), "{row:?} {chosen:?}");
     }
+    let [same, gradient] = run(&|x| x.successive_top_k_straight_through(2, 0.8, Some(key)))?;
+    assert_eq!(same, hard);
+    assert_eq!(gradient, run(&|x| x.successive_top_k(2, 0.8, Some(key)))?[1]);
     let [drawn, gradient] = run(&|x| x.subset_straight_through(2, key))?;
     assert!(drawn.chunks(6).all(|row| row.iter().sum::<f32>() == 2.0));
     assert_eq!(gradient, run(&|x| Ok(x.subset_marginals(2)?[0].clone()))?[1]);

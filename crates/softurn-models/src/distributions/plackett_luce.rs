@@ -2,7 +2,7 @@
 
 use softurn_autodiff::Var;
 use softurn_kernels::ops::relaxed_sort::Relaxation;
-use softurn_kernels::ops::{Noise, random, relaxed_sort, top_k};
+use softurn_kernels::ops::{Noise, gumbel_softmax, relaxed_sort, top_k};
 use softurn_kernels::{Key, Tensor};
 
 use super::categorical::matrix;
@@ -50,7 +50,7 @@ impl<'t> PlackettLuce<'t> {
         [self.scores.shape().rows_cols().0]
     }
 
-    /// The first `k` elements of an order, drawn exactly, as `u32` `[rows, k]`.
+    /// The first `k` elements of an order, drawn exactly, as `u32` `[rows, k]`; `n` where fewer scores are finite.
     ///
     /// # Errors
     /// When `k` is 0, more than `n`, or more than 4,096.
@@ -103,14 +103,14 @@ impl<'t> PlackettLuce<'t> {
         Ok(relaxed_sort::matrix(gpu, &sorted, relaxation)?)
     }
 
-    /// The scores with their Gumbel noise: in descending order, an order of this law.
+    /// The scores less their row's largest, with their Gumbel noise: in descending order, the order that [`Self::sample`] draws
+    /// with the same key.
     ///
     /// # Errors
     /// Those of the device.
     pub fn drawn_scores(&self, key: Key) -> Result<Var<'t>> {
-        let tape = self.scores.tape();
-        let noise = random::gumbel(tape.gpu(), self.scores.shape().clone(), key)?;
-        Ok((&self.scores + &tape.constant(&noise))?)
+        let drawn = gumbel_softmax::scores(self.scores.tape().gpu(), self.scores.value(), Noise::Key(key))?;
+        Ok(self.scores.straight_through(&drawn)?)
     }
 
     pub(super) fn scores(&self) -> &Var<'t> {

@@ -131,7 +131,7 @@ impl<'t> RandomPartition<'t> {
         Ok(self.order.drawn_scores(order_key)?.relaxed_sort_transposed(&blocks, relaxation)?)
     }
 
-    /// The likeliest sizes with the likeliest order: noise-free, with the gradients of [`Self::rsample`].
+    /// Sizes likeliest group by group, and the likeliest order: noise-free, with the gradients of [`Self::rsample`].
     ///
     /// # Errors
     /// Those of the device.
@@ -219,33 +219,34 @@ fn sizes(labels: &[usize], groups: usize) -> Vec<usize> {
 /// The logarithm of the probability that an order of Plackett and Luce takes the elements of group 0 first, in any order among
 /// themselves, then those of group 1 and so on: group by group a sum over which of its elements are taken already.
 pub fn log_prob_of_groups(scores: &[f64], labels: &[usize], groups: usize) -> f64 {
-    let mut log_prob = 0.0;
-    for group in 0..groups {
-        let top =
-            (0..scores.len()).filter(|&i| labels[i] >= group).map(|i| scores[i]).fold(f64::NEG_INFINITY, f64::max);
-        let weight = |i: usize| (scores[i] - top).exp();
-        let later: f64 = (0..scores.len()).filter(|&i| labels[i] > group).map(weight).sum();
-        let own: Vec<f64> = (0..scores.len()).filter(|&i| labels[i] == group).map(weight).collect();
-        let sets = 1usize << own.len();
-        // Of each set of elements: their weight, and the probability that they are taken first.
-        let mut weights = vec![0.0; sets];
-        let mut taken = vec![0.0; sets];
-        taken[0] = 1.0;
-        for set in 1..sets {
-            let first = set.trailing_zeros() as usize;
-            weights[set] = weights[set & (set - 1)] + own[first];
-        }
-        for set in 1..sets {
-            taken[set] = (0..own.len())
-                .filter(|j| set >> j & 1 == 1)
-                .map(|j| {
-                    let before = set & !(1 << j);
-                    let left = later + weights[(sets - 1) & !before];
-                    taken[before] * own[j] / left
-                })
-                .sum();
-        }
-        log_prob += taken[sets - 1].ln();
+    let last = labels.iter().copied().max().unwrap_or(0);
+    // What is left in the end is taken for certain.
+    (0..groups.min(last)).map(|group| log_prob_of_next(scores, labels, group)).sum()
+}
+
+/// The same of one group, where those before are taken and others come after.
+fn log_prob_of_next(scores: &[f64], labels: &[usize], group: usize) -> f64 {
+    let own: Vec<f64> = (0..scores.len()).filter(|&i| labels[i] == group).map(|i| scores[i]).collect();
+    let later = (0..scores.len()).filter(|&i| labels[i] > group).map(|i| scores[i]);
+    let later = later.fold(f64::NEG_INFINITY, log_add);
+    let sets = 1usize << own.len();
+    // Of each set of the group's elements, in logarithms: its weight, and the probability that it is taken first.
+    let (mut weights, mut taken) = (vec![f64::NEG_INFINITY; sets], vec![f64::NEG_INFINITY; sets]);
+    taken[0] = 0.0;
+    for set in 1..sets {
+        weights[set] = log_add(weights[set & (set - 1)], own[set.trailing_zeros() as usize]);
     }
-    log_prob
+    for set in 1..sets {
+        for j in (0..own.len()).filter(|j| set >> j & 1 == 1 && own[*j] > f64::NEG_INFINITY) {
+            let before = set & !(1 << j);
+            let left = log_add(later, weights[(sets - 1) & !before]);
+            taken[set] = log_add(taken[set], taken[before] + own[j] - left);
+        }
+    }
+    taken[sets - 1]
+}
+
+fn log_add(a: f64, b: f64) -> f64 {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }

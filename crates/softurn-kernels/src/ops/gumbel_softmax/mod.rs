@@ -50,6 +50,16 @@ pub fn forward(gpu: &Gpu, logits: &Tensor, noise: Noise<'_>, temperature: f32) -
     Ok(y)
 }
 
+/// What draws compare, `x - max x + g` in the shape of `logits`; a row that holds NaN has it where it was, and zeros.
+///
+/// # Errors
+/// As [`forward`].
+pub fn scores(gpu: &Gpu, logits: &Tensor, noise: Noise<'_>) -> Result<Tensor> {
+    let y = like(gpu, logits)?;
+    run(gpu, "perturb", logits, noise, 1.0, None, &y)?;
+    Ok(y)
+}
+
 /// Exact draws as rows of zeros with a one, in the shape of `logits`: of equal scores the first wins.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use softurn_tests::{
     Inputs, Mismatch, Mutant, Tolerance, assert_close_f64, assert_gradient, chi_square_p, compare, same_bits,
 };
 
-use super::{backward, cpu, forward, hard, sample};
+use super::{backward, cpu, forward, hard, sample, scores};
 use crate::ops::Noise;
 use crate::ops::random::cpu::{exponential_from, gumbel_from};
 use crate::testing::{golden, gpus, label, numbers, special_matrix, thirds, wide};
@@ -104,6 +104,14 @@ fn agrees(
         let want = cpu::backward(&wide(x), &g, cols, t, &wide(dy));
         compare(&of("backward"), &label(gpu), &dx, &want, &BACKWARD)?;
 
+        let s = scores(gpu, &tx, noise).unwrap().read().unwrap();
+        let clean: Vec<usize> =
+            (0..rows_of(x, cols)).filter(|r| !x[r * cols..(r + 1) * cols].iter().any(|x| x.is_nan())).collect();
+        let rows =
+            |v: Vec<f64>| -> Vec<f64> { clean.iter().flat_map(|r| v[r * cols..(r + 1) * cols].to_vec()).collect() };
+        let got: Vec<f32> = rows(wide(&s)).iter().map(|&s| s as f32).collect();
+        let close = Tolerance::new(5e-5, 3e-7, "two roundings of the score");
+        compare(&of("scores"), &label(gpu), &got, &rows(cpu::scores(&wide(x), &g, cols)), &close)?;
         // Close to the argmax exponents are large: no overflow, and rows still sum to 1.
         let sums = |y: Vec<f32>| -> Vec<f32> { y.chunks(cols).map(|row| row.iter().sum()).collect() };
         let sharp = sums(forward(gpu, &tx, noise, 1e-3).unwrap().read().unwrap());
@@ -112,22 +120,26 @@ fn agrees(
 
         let at = sample(gpu, &tx, noise).unwrap().read_u32().unwrap();
         // Where two scores are closer than their error either may be drawn.
-        let scores = cpu::scores(&wide(x), &g, cols);
+        let known = cpu::scores(&wide(x), &g, cols);
         let want: Vec<f64> = cpu::sample(&wide(x), &g, cols).iter().map(|&i| i as f64).collect();
-        let score = |row: usize, at: usize| if at < cols { scores[row * cols + at] } else { f64::NAN };
+        let score = |row: usize, at: usize| if at < cols { known[row * cols + at] } else { f64::NAN };
         let settled = |row: usize| (score(row, at[row] as usize) - score(row, want[row] as usize)).abs() < 5e-5;
         let drawn = |row: usize| if settled(row) { want[row] as f32 } else { at[row] as f32 };
         let got: Vec<f32> = (0..at.len()).map(drawn).collect();
         let exact = Tolerance::new(0.0, 0.0, "an index");
         compare(&of("sample"), &label(gpu), &got, &want, &exact)?;
 
-        let rows = at.iter().zip(scores.chunks(cols)).flat_map(|(&at, scores)| {
+        let rows = at.iter().zip(known.chunks(cols)).flat_map(|(&at, scores)| {
             scores.iter().enumerate().map(move |(c, s)| if s.is_nan() { *s } else { f64::from(c == at as usize) })
         });
         let one_hot = hard(gpu, &tx, noise).unwrap().read().unwrap();
         compare(&of("hard"), &label(gpu), &one_hot, &rows.collect::<Vec<_>>(), &exact)?;
     }
     Ok(())
+}
+
+fn rows_of(x: &[f32], cols: usize) -> usize {
+    x.len() / cols
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub fn sample(gpu: &Gpu, subsets: &Subsets, key: Key) -> Result<Tensor> {
         let count = part.min(rows - start);
         let tables = gpu.uninitialised(OP, [table, count].into(), DataType::F32)?;
         let params = Params { row_offset: start as u32, key_low, key_high, ..subsets.params(count) };
-        let items = (TURNS / (k + 1)).max(1);
+        let items = (TURNS / (k + 4)).max(1);
         for last in (1..=cols).rev().step_by(items) {
             let params = Params { first: last.saturating_sub(items) as u32, last: last as u32, ..params };
             run(gpu, "tabulate", &[log_weights, level], &[&tables], params)?;

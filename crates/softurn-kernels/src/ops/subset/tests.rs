@@ -162,6 +162,27 @@ fn golden_values() {
 }
 
 #[test]
+fn long_rows() {
+    for gpu in gpus() {
+        // Equal weights, whose factors round the same way.
+        let equal = forward(gpu, &gpu.zeros([1, 15_000]).unwrap(), 30).unwrap().marginals.read().unwrap();
+        compare(
+            "equal weights",
+            &label(gpu),
+            &equal,
+            &vec![30.0 / 15_000.0; 15_000],
+            &Tolerance::new(0.0, 3e-5, "sqrt(n)"),
+        )
+        .unwrap();
+        // Draws of long rows walk tables in parts.
+        let long = forward(gpu, &gpu.zeros([2, 15_000]).unwrap(), 2).unwrap();
+        let hot = sample(gpu, &long, Key::new(1)).unwrap().read().unwrap();
+        let sums: Vec<f32> = hot.chunks(15_000).map(|row| row.iter().sum()).collect();
+        compare("draws of long rows", &label(gpu), &sums, &[2.0; 2], &Tolerance::new(0.0, 0.0, "a count")).unwrap();
+    }
+}
+
+#[test]
 fn draws_have_their_law() {
     let (gpu, rows) = (&gpus()[0], 100_000);
     let row = [1.0f32, -0.5, 0.3, -2.0, 0.8];

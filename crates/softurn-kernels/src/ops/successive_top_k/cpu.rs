@@ -2,8 +2,11 @@
 
 use crate::ops::gumbel_softmax::cpu::scores;
 
-/// Every step's `p` and `1 - p`, and their sum, of one row of scores.
-fn walk(s: &[f64], k: usize, temperature: f64) -> (Vec<(Vec<f64>, Vec<f64>)>, Vec<f64>) {
+/// `p` and `1 - p` of a step.
+type Step = (Vec<f64>, Vec<f64>);
+
+/// Every step, and the sum of their `p`, of one row of scores.
+fn walk(s: &[f64], k: usize, temperature: f64) -> (Vec<Step>, Vec<f64>) {
     let mut a = s.to_vec();
     let (mut steps, mut y) = (Vec::new(), vec![0.0; s.len()]);
     for _ in 0..k {

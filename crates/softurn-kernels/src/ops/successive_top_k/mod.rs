@@ -20,7 +20,9 @@ const OP: &str = "successive_top_k";
 /// Steps of one part of a batch, in bytes.
 const SCRATCH: usize = 32 << 20;
 /// Software adapters end all loops of an invocation after 65,536 turns, without an error.
-const TURNS: usize = 30_000;
+const TURNS: usize = 60_000;
+/// A temperature below counts as this one.
+const SMALLEST: f32 = 1e-30;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -50,7 +52,7 @@ pub(super) const PARAMS: &[(&str, usize)] = &[
 /// When `x` does not hold floats, `k` is 0 or more than a row has, the temperature is not positive, given noise has another
 /// shape, or `k` times the row is too long for a software adapter.
 pub fn forward(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) -> Result<Tensor> {
-    let plan = check(gpu, x, noise, k, temperature)?;
+    let plan = plan(gpu, x, noise, k, temperature)?;
     let rows = x.shape().rows_cols().0;
     let y = gpu.uninitialised(OP, x.shape().clone(), DataType::F32)?;
     if !x.is_empty() {
@@ -65,7 +67,7 @@ pub fn forward(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f
 /// # Errors
 /// As [`forward`], and when `dy` has another shape.
 pub fn backward(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32, dy: &Tensor) -> Result<Tensor> {
-    let plan = check(gpu, x, noise, k, temperature)?;
+    let plan = plan(gpu, x, noise, k, temperature)?;
     floats(OP, &[("dy", dy)])?;
     same_shape(OP, "dy", dy, x)?;
     let dx = gpu.uninitialised(OP, x.shape().clone(), DataType::F32)?;
@@ -89,7 +91,15 @@ pub fn backward(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: 
     Ok(dx)
 }
 
-fn check(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) -> Result<RowPlan> {
+/// What [`forward`] refuses.
+///
+/// # Errors
+/// As [`forward`].
+pub fn check(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) -> Result<()> {
+    plan(gpu, x, noise, k, temperature).map(drop)
+}
+
+fn plan(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) -> Result<RowPlan> {
     floats(OP, &[("x", x)])?;
     noise.check(OP, x)?;
     valid_temperature(OP, temperature)?;
@@ -99,14 +109,18 @@ fn check(gpu: &Gpu, x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32) ->
     }
     let mut plan = RowPlan::of(gpu, cols);
     if gpu.is_software() {
-        // A step walks a row in fours; now and then it is written as well.
-        let turns = k * cols.div_ceil(4) * 2;
-        let lanes = turns.div_ceil(TURNS).next_power_of_two();
-        if lanes > 256 {
-            let what = format!("{k} steps along {cols} elements on a software adapter");
-            return Err(Error::TooLarge { what, unit: "loop turns", needed: turns as u64, limit: 256 * TURNS as u64 });
+        // A step walks a row in fours, up to three times, and where powers are logarithms up to eight steps again each time;
+        // then there are the loops of reductions.
+        let per_four = if power(temperature) > 0.0 { 3 } else { 30 };
+        let turns = |lanes: usize| k * (per_four * cols.div_ceil(4 * lanes) + if lanes == 1 { 16 } else { 80 });
+        let mut lanes = plan.lanes;
+        while turns(lanes) > TURNS && lanes < 256 {
+            lanes *= 2;
         }
-        let lanes = lanes.max(plan.lanes);
+        if turns(lanes) > TURNS {
+            let what = format!("{k} steps along {cols} elements on a software adapter");
+            return Err(Error::TooLarge { what, unit: "loop turns", needed: turns(lanes) as u64, limit: TURNS as u64 });
+        }
         plan = RowPlan { lanes, rows: (64 / lanes).max(1) };
     }
     Ok(plan)
@@ -116,12 +130,12 @@ fn params(x: &Tensor, noise: Noise<'_>, k: usize, temperature: f32, rows: &std::
     let [key_low, key_high] = noise.words();
     let cols = x.shape().rows_cols().1;
     let [count, cols, k, row_offset] = [rows.len(), cols, k, rows.start].map(|n| n as u32);
-    Params { rows: count, cols, k, inverse: 1.0 / temperature, key_low, key_high, row_offset }
+    Params { rows: count, cols, k, inverse: 1.0 / temperature.max(SMALLEST), key_low, key_high, row_offset }
 }
 
 /// `1 / T` where it is a whole number that products make, 0 elsewhere.
 fn power(temperature: f32) -> f64 {
-    let inverse = 1.0 / temperature;
+    let inverse = 1.0 / temperature.max(SMALLEST);
     if inverse.fract() == 0.0 && (1.0..=15.0).contains(&inverse) { f64::from(inverse) } else { 0.0 }
 }
 

@@ -132,6 +132,10 @@ fn long_rows() {
     let want = cpu::indices(&wide(&x), None, cols, super::MAX_K);
     let got: Vec<usize> = chosen.indices.read_u32().unwrap().iter().map(|&c| c as usize).collect();
     assert_eq!(got, want);
+    let mut x = x;
+    x[1000] = f32::NAN;
+    let chosen = forward(gpu, &gpu.tensor(&x, [1, cols]).unwrap(), Noise::None, 2).unwrap();
+    assert_eq!(chosen.indices.read_u32().unwrap(), [1000, cols as u32]);
 }
 
 #[test]
