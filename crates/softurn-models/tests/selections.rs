@@ -62,6 +62,9 @@ fn relaxed_categorical() -> Result {
     let law = RelaxedCategorical::new(tape.leaf(&rows(&[0.6, 0.0], 1)?)?, Temperature::new(0.8)?)?;
     let y = law.rsample(Key::new(1))?;
     assert!((y.read()?.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    assert_eq!(y.read()?, law.sample(Key::new(1))?.read()?);
+    let sharp = RelaxedCategorical::new(tape.constant(&rows(&[0.0, 30.0], 1)?), Temperature::new(0.1)?)?;
+    assert!(sharp.log_prob(&sharp.sample(Key::new(1))?)?.item()?.is_finite());
     for y in [0.2f64, 0.5, 0.93] {
         let logit = (y / (1.0 - y)).ln();
         let x = t * logit - difference;

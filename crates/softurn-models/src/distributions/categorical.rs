@@ -1,6 +1,7 @@
 //! One of a row's elements, drawn exactly or relaxed.
 
 use softurn_autodiff::Var;
+use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::ops::{Noise, gumbel_softmax, softmax};
 use softurn_kernels::{Key, Tensor};
@@ -74,7 +75,8 @@ impl<'t> OneHotCategoricalStraightThrough<'t> {
         Ok(self.logits.gumbel_softmax_straight_through(key, temperature.value())?)
     }
 
-    /// `log P(x)` in nats, `[rows]`, of rows of zeros with a one. A pure score: its gradient goes to the logits.
+    /// `log P(x)` in nats, `[rows]`, of rows of zeros with a one; some -3e38 where the law has no mass.
+    /// A pure score: its gradient goes to the logits.
     ///
     /// # Errors
     /// When the shape is another.
@@ -140,6 +142,15 @@ impl<'t> RelaxedCategorical<'t> {
         Ok(softmax::forward(self.logits.tape().gpu(), self.logits.value(), 1.0)?)
     }
 
+    /// A draw of each row `[rows, n]`, without a gradient.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn sample(&self, key: Key) -> Result<Tensor> {
+        let (gpu, t) = (self.logits.tape().gpu(), self.temperature.value());
+        Ok(gumbel_softmax::forward(gpu, self.logits.value(), Noise::Key(key), t)?)
+    }
+
     /// A draw of each row `[rows, n]`, with its gradient.
     ///
     /// # Errors
@@ -156,7 +167,10 @@ impl<'t> RelaxedCategorical<'t> {
     pub fn log_prob(&self, points: &Tensor) -> Result<Var<'t>> {
         same("points", points, &self.logits)?;
         let (tape, n, t) = (self.logits.tape(), self.event_shape()[0], self.temperature.value());
-        let log_y = unary::forward(tape.gpu(), Unary::Log, points)?;
+        // Entries below what f32 holds count as the smallest number that it holds.
+        let smallest = tape.gpu().tensor(&[f32::MIN_POSITIVE], [1])?;
+        let log_y =
+            unary::forward(tape.gpu(), Unary::Log, &binary::forward(tape.gpu(), Binary::Max, points, &smallest)?)?;
         let scaled = unary::forward(tape.gpu(), Unary::Affine { scale: t, shift: 0.0 }, &log_y)?;
         let below = (&self.logits - &tape.constant(&scaled))?;
         let factorial: f64 = (1..n).map(|i| (i as f64).ln()).sum();

@@ -82,7 +82,8 @@ impl<'t> SubsetK<'t> {
         Ok(self.log_weights.subset_straight_through(self.k, key)?)
     }
 
-    /// `log P(S)` in nats, `[rows]`, of rows of zeros with k ones. A pure score. Reads the draws.
+    /// `log P(S)` in nats, `[rows]`, of rows of zeros with k ones; some -3e38 where the law has no mass. A pure score. Reads
+    /// the draws.
     ///
     /// # Errors
     /// When a row is not zeros with k ones; the row is named.
