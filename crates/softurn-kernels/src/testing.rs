@@ -10,9 +10,9 @@ pub(crate) fn gpus() -> &'static [Gpu; 2] {
     GPUS.get_or_init(|| [Plan::Cpu, Plan::Gpu].map(|plan| open(GpuConfig { plan: Some(plan), ..config() })))
 }
 
-/// What every kernel test runs under.
+/// What every kernel test runs under: products stay in shaders.
 pub(crate) fn config() -> GpuConfig {
-    GpuConfig { poison: true, ..GpuConfig::default() }
+    GpuConfig { poison: true, host_matmul: Some(u64::MAX), ..GpuConfig::default() }
 }
 
 /// A device, or a failure that says how to get one: no adapter is never a skip.

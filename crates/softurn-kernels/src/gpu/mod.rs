@@ -1,5 +1,6 @@
 //! The context: a device, its buffer pool, its pipelines and one recorder behind a mutex.
 
+mod host;
 pub(crate) mod pipeline;
 pub(crate) mod pool;
 mod profile;
@@ -34,6 +35,10 @@ pub struct GpuConfig {
     pub poison: bool,
     /// Measures every dispatch with timestamps, one pass each: slow, and only for [`Gpu::kernel_times`].
     pub profile: bool,
+    /// The multiply-adds from which a matrix product runs on the host, where the adapter is the processor itself and its
+    /// tensors can be mapped; `u64::MAX` never. `None` asks `SOFTURN_HOST_MATMUL` (a number, or `never`), and without it
+    /// takes what was measured to pay. Plan [`Plan::Gpu`] never does.
+    pub host_matmul: Option<u64>,
     /// A smaller binding limit than the adapter's, in bytes, to test what happens at the limit.
     pub max_binding_bytes: Option<u64>,
     /// Replacements in shader sources, for the mutation table.
@@ -108,6 +113,7 @@ struct Inner {
     capabilities: Capabilities,
     plan: Plan,
     poison: bool,
+    host_matmul: u64,
     pool: Pool,
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
@@ -181,7 +187,15 @@ impl Gpu {
             _ => Plan::Gpu,
         };
         let profile = config.profile && capabilities.timestamps;
-        let features = if profile { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+        let mut features = wgpu::Features::empty();
+        features.set(wgpu::Features::TIMESTAMP_QUERY, profile);
+        let mappable = adapter.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+        let host_matmul = match host::threshold(config.host_matmul)? {
+            threshold if mappable && plan == Plan::Cpu && capabilities.device_type == "Cpu" => threshold,
+            _ => u64::MAX,
+        };
+        let mapped = host_matmul < u64::MAX;
+        features.set(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, mapped);
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("softurn"),
             required_features: features,
@@ -200,7 +214,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = uncaptured.set(Error::Device(one_line(&error)));
         }));
-        let pool = Pool::new(config.poison, capabilities.max_buffer_bytes);
+        let pool = Pool::new(config.poison, mapped, capabilities.max_buffer_bytes);
         let pipelines = Pipelines::new(&device, config.patches);
         let recorder = Recorder::new(&device, pipelines.params_layout(), profile);
         Ok(Self {
@@ -208,6 +222,7 @@ impl Gpu {
                 capabilities,
                 plan,
                 poison: config.poison,
+                host_matmul,
                 pool,
                 pipelines,
                 recorder: Mutex::new(recorder),

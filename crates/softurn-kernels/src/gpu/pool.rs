@@ -36,6 +36,7 @@ struct Free {
 pub(crate) struct Pool {
     free: Arc<Mutex<Free>>,
     poison: bool,
+    usage: wgpu::BufferUsages,
     /// The largest payload that the adapter can allocate, guards aside.
     largest: u64,
 }
@@ -49,9 +50,12 @@ pub struct PooledBuffer {
 }
 
 impl Pool {
-    pub(crate) fn new(poison: bool, max_buffer_bytes: u64) -> Self {
+    /// With `mapped`, the host can read and write the buffers where they lie.
+    pub(crate) fn new(poison: bool, mapped: bool, max_buffer_bytes: u64) -> Self {
         let guards = if poison { 2 * GUARD } else { 0 };
-        Self { free: Arc::default(), poison, largest: max_buffer_bytes.saturating_sub(guards) & !255 }
+        let mut usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        usage.set(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE, mapped);
+        Self { free: Arc::default(), poison, usage, largest: max_buffer_bytes.saturating_sub(guards) & !255 }
     }
 
     /// The largest `size` that [`Pool::take`] takes, in bytes.
@@ -81,7 +85,7 @@ impl Pool {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size: class,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                usage: self.usage,
                 mapped_at_creation: false,
             })
         });

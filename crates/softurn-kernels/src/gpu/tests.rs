@@ -279,7 +279,7 @@ fn buffers_are_no_larger_than_the_adapter_allows() {
     // Classes round up: just below the limit, the class would be above it.
     for poison in [false, true] {
         let gpu = open(config());
-        let pool = Pool::new(poison, 10_000);
+        let pool = Pool::new(poison, false, 10_000);
         assert!(pool.largest() <= 10_000 && pool.largest() > 9_000);
         drop(pool.take(&gpu.inner.device, pool.largest()));
         assert!(pool.statistics().allocated_bytes <= 10_000, "{:?}", pool.statistics());

@@ -4,6 +4,7 @@
 //! `dbias` is the sum of the rows of `G`.
 
 pub mod cpu;
+mod host;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -95,6 +96,10 @@ fn sizes(options: Options, a: &Tensor, b: &Tensor) -> Result<[usize; 3]> {
     Ok([m, n, k])
 }
 
+fn multiply_adds([m, n, k]: [usize; 3]) -> u64 {
+    m as u64 * n as u64 * k as u64
+}
+
 /// How many inner indices one dispatch sums: software adapters end all loops of an invocation after 65,536 turns in total,
 /// and the tiled kernel takes six for each index.
 fn inner_slice(gpu: &Gpu) -> usize {
@@ -122,6 +127,10 @@ pub fn forward(gpu: &Gpu, options: Options, a: &Tensor, b: &Tensor, bias: Option
         let (zeros_a, zeros_b) = (gpu.zeros([m, 1])?, gpu.zeros([1, n])?);
         let options = Options { transpose_a: false, transpose_b: false, ..options };
         return forward(gpu, options, &zeros_a, &zeros_b, bias);
+    }
+    if gpu.multiplies_on_host(multiply_adds([m, n, k])) {
+        host::forward(gpu, options, [m, n, k], a, b, bias, &c)?;
+        return Ok(c);
     }
     let (entry, groups) = match gpu.plan() {
         Plan::Cpu => ("forward", [n.div_ceil(64), m.div_ceil(64)]),
@@ -182,12 +191,15 @@ pub fn backward(
     wanted: [bool; 2],
     with_bias: bool,
 ) -> Result<Gradients> {
-    let [m, n, _] = sizes(options, a, b)?;
+    let [m, n, k] = sizes(options, a, b)?;
     floats("matmul", &[("c", c), ("dc", dc)])?;
     if c.shape().dims() != [m, n] {
         return Err(Error::shape("matmul", "c", c.shape(), format!("[{m}, {n}]")));
     }
     same_shape("matmul", "dc", dc, c)?;
+    if k > 0 && m > 0 && n > 0 && gpu.multiplies_on_host(multiply_adds([m, n, k])) {
+        return host::backward(gpu, options, [m, n, k], [a, b, c, dc], wanted, with_bias);
+    }
     let g = match options.activation {
         Activation::None => dc.clone(),
         _ => activation_backward(gpu, options.activation, c, dc)?,

@@ -3,8 +3,9 @@
 use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, assert_gradient, compare, same_bits};
 
 use super::{Activation, Options, backward, cpu, forward};
-use crate::testing::{gpus, label, wide};
-use crate::{Error, Gpu};
+use crate::ops::unary::{self, Unary};
+use crate::testing::{config, gpus, label, open, wide};
+use crate::{Error, Gpu, GpuConfig, Plan};
 
 /// A sum of k products of normals has error about sqrt(k) 2^-24 of its terms; k is at most 300 here, and slopes up to 1.
 const TOLERANCE: Tolerance =
@@ -95,6 +96,38 @@ fn agrees_with_the_twin() {
     for gpu in gpus() {
         check(gpu).unwrap();
     }
+}
+
+/// A device whose products all run on the host, where it can.
+fn host() -> Gpu {
+    open(GpuConfig { plan: Some(Plan::Cpu), host_matmul: Some(0), ..config() })
+}
+
+#[test]
+fn host_products_agree_with_the_twin() {
+    check(&host()).unwrap();
+}
+
+#[test]
+fn host_products_keep_order_and_share_buffers() {
+    let gpu = host();
+    let mut inputs = Inputs::new(9);
+    let values = inputs.normal(2 * 64 * 64);
+    let both = gpu.tensor(&values, [2, 64, 64]).unwrap();
+    let (a, b) = (both.view(0, [64, 64]).unwrap(), both.view(64 * 64, [64, 64]).unwrap());
+    // Both operands in one buffer; what was recorded before is seen, and what is recorded later comes after.
+    let negative = Unary::Affine { scale: -1.0, shift: 0.0 };
+    let scaled = unary::forward(&gpu, negative, &a).unwrap();
+    let c = forward(&gpu, Options::default(), &scaled, &b, None).unwrap();
+    let square = forward(&gpu, Options::default(), &b, &b, None).unwrap();
+    let copy = unary::forward(&gpu, negative, &c).unwrap();
+    gpu.copy(&scaled, &c).unwrap();
+    let (wa, wb) = (wide(&values[..4096]), wide(&values[4096..]));
+    let want = cpu::forward(Options::default(), [64, 64, 64], &wa, &wb, None);
+    compare("-(-A B)", &label(&gpu), &copy.read().unwrap(), &want, &TOLERANCE).unwrap();
+    let want = cpu::forward(Options::default(), [64, 64, 64], &wb, &wb, None);
+    compare("B B", &label(&gpu), &square.read().unwrap(), &want, &TOLERANCE).unwrap();
+    assert_eq!(c.read().unwrap(), scaled.read().unwrap());
 }
 
 #[test]
