@@ -145,13 +145,17 @@ pub fn step(
         second_factor: second_factor as f32,
         epsilon: settings.epsilon,
     };
+    let (entry, invocations) = match values.len() {
+        length if length.is_multiple_of(4) => ("update_fours", length / 4),
+        length => ("update", length),
+    };
     gpu.dispatch(Call {
         op: "adam",
-        entry: "update",
+        entry,
         constants: &[],
         inputs: &[gradients, clip.map_or(gradients, |(norm_squared, _)| norm_squared)],
         outputs: &[values, first, second],
         params: bytemuck::bytes_of(&params),
-        groups: groups_for(values.len(), 64),
+        groups: groups_for(invocations, 64),
     })
 }
