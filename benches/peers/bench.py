@@ -428,6 +428,7 @@ def main():
         if importlib.util.find_spec(library) is None:
             print(f"{library} cannot be imported: {form} is left out", file=sys.stderr)
         else:
+            print(f"{form}: {len(cases)} cases, {arguments.seconds} s each", file=sys.stderr)
             run_form(form, cases, arguments)
 
 

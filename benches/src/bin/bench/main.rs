@@ -44,6 +44,7 @@ fn main() -> Result<()> {
     for case in cases::all(software).into_iter().filter(|case| !case.left_out(&args.filter)) {
         timed.push(Timed::new(&gpu, case)?);
     }
+    eprintln!("{} cases, {} s each", timed.len(), args.seconds);
     loop {
         let mut done = true;
         for timed in &mut timed {
