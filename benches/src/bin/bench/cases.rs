@@ -25,6 +25,9 @@ use crate::training::{self, Training};
 /// Records the work once, with random numbers of its own for each number, and returns what to wait for.
 pub(crate) type Run = Box<dyn FnMut(u64) -> Result<Tensor>>;
 
+/// Makes the inputs of a case on a device.
+type Make = Box<dyn Fn(&Inputs) -> Result<Run>>;
+
 /// A row of the table.
 pub(crate) struct Case {
     pub(crate) group: &'static str,
@@ -34,8 +37,7 @@ pub(crate) struct Case {
     pub(crate) flop: Option<f64>,
     /// Bytes of a run where the tensors that are bound do not tell them.
     pub(crate) bytes: Option<f64>,
-    /// Makes the inputs on a device.
-    pub(crate) make: Box<dyn Fn(&Inputs) -> Result<Run>>,
+    pub(crate) make: Make,
 }
 
 impl Case {
@@ -167,6 +169,9 @@ fn matmuls(table: &mut Table, software: bool) {
             let b = inputs.normal(if options.transpose_b { [n, k] } else { [k, n] }, 2)?;
             run(move |_| Ok(matmul::forward(a.gpu(), options, &a, &b, None)?))
         });
+        // Whoever computes it, a host or a device, moves these at least.
+        let product = table.cases.last_mut().expect("the case above");
+        product.bytes = Some((4 * (m * k + k * n + m * n)) as f64);
     };
     add("matmul", plain, [512; 3]);
     add("matmul", plain, [1024; 3]);

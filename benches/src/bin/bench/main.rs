@@ -176,3 +176,34 @@ fn statistics(mut samples: Vec<f64>) -> [f64; 2] {
     let mut deviations: Vec<f64> = samples.iter().map(|sample| (sample - middle).abs()).collect();
     [middle, median(&mut deviations)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_is_told_by_the_middle_sample() {
+        assert_eq!(statistics(vec![9.0, 1.0, 2.0, 4.0, 3.0]), [3.0, 1.0]);
+    }
+
+    #[test]
+    fn every_op_has_a_case() {
+        let source = include_str!("cases.rs");
+        for op in softurn_kernels::ops::OPS {
+            assert!(source.contains(&format!("{}::", op.name)), "cases.rs lacks {}", op.name);
+        }
+    }
+
+    #[test]
+    fn filters_keep_what_ceilings_need() {
+        let kept: Vec<String> =
+            cases::all(true).iter().filter(|case| !case.left_out("log_sum")).map(Case::title).collect();
+        assert_eq!(kept, ["copy 16777216", "matmul 1024x1024x1024", "log_sum_exp 4096x1024"]);
+    }
+
+    #[test]
+    fn products_of_a_step_are_counted() {
+        // Weights 3x4, twice 4x5, 5x4 and 4x3; all but the first also have a product for their input's gradient.
+        assert_eq!(training::flop(2, &[3, 4], 5), (2 * 2 * (3 * 84 - 12)) as f64);
+    }
+}
