@@ -26,7 +26,7 @@ pub fn comparable(old: &Value, new: &Value) -> Result<Vec<String>> {
     Ok(["python", "torch", "jax", "seconds"].into_iter().filter(|key| other(key)).map(warning).collect())
 }
 
-/// A row per case of either run, and how many became slower.
+/// A row per case of either run, of the new run alone where a filter chose its cases; and how many became slower.
 pub fn table(old: &Value, new: &Value) -> (Rows, usize) {
     let mut rows = vec![titles(["case", "shape", "old ms", "new ms", "old / new", "noise %", "verdict"])];
     let mut slower = 0;
@@ -45,7 +45,8 @@ pub fn table(old: &Value, new: &Value) -> (Rows, usize) {
         row.extend([format!("{:.0}", 100.0 * bound), verdict.to_owned()]);
         rows.push(row);
     }
-    for before in Case::all(old).filter(|before| !Case::all(new).any(|case| name(&case) == name(before))) {
+    let gone = |before: &Case<'_>| new["filter"].is_null() && !Case::all(new).any(|case| name(&case) == name(before));
+    for before in Case::all(old).filter(gone) {
         let then = before.time().map_or_else(|| "-".to_owned(), |[median, _]| short(median));
         rows.push(titles([text(before.value, "case"), before.text("shape"), &then, "-", "-", "-", "left out"]));
     }
@@ -99,6 +100,9 @@ mod tests {
         assert_eq!(rows[2], ["added", "1", "-", "3.00", "-", "-", "new"]);
         assert_eq!(rows[3][6], "same");
         assert_eq!(rows[4], ["gone", "1", "2.00", "-", "-", "-", "left out"]);
+        let mut chosen = new.clone();
+        chosen["filter"] = json!("x");
+        assert_eq!(table(&old, &chosen).0.len(), 4, "a filter leaves out on purpose");
     }
 
     #[test]

@@ -118,7 +118,9 @@ fn measure(repo: &Repository, options: &Options) -> Result<Value> {
         }
     };
     let commit = repo.output(repo.command("git").args(["describe", "--always", "--dirty"])).unwrap_or_default();
-    Ok(collect(cases, peers, commit.trim(), options.seconds))
+    let mut figures = collect(cases, peers, commit.trim(), options.seconds);
+    figures["filter"] = json!(options.filter);
+    Ok(figures)
 }
 
 /// All figures of a run with its ceilings.
