@@ -2,6 +2,7 @@
 //!
 //! Depends on none of softurn's crates and not on wgpu, so that it builds in seconds on a bare machine.
 
+mod bench;
 mod demo;
 mod figures;
 mod peers;
@@ -63,11 +64,8 @@ enum Task {
         /// Folder of `*.json` files; tests/golden if not given
         dir: Option<PathBuf>,
     },
-    /// Run the criterion benches
-    Bench {
-        /// Only benches whose name contains this
-        filter: Option<String>,
-    },
+    /// Time and count every op and a training step, against ceilings of the same run and beside PyTorch and JAX
+    Bench(bench::Options),
     /// Time the hypergeometric law and selections beside what PyTorch users would write, in one run
     Peers {
         /// A Python that has torch, and jax for more columns
@@ -116,10 +114,7 @@ fn run(cli: Cli) -> Result<()> {
             let dir = std::path::absolute(dir.unwrap_or_else(|| repo.root.join(suite::GOLDEN)))?;
             repo.run(repo.cargo().args(["run", "--quiet", "--release", "-p", "softurn-golden", "--"]).arg(dir))
         }
-        Task::Bench { filter } => {
-            vulkan::ensure(&repo)?;
-            repo.run(repo.cargo().args(["bench", "-p", "softurn-benches", "--"]).args(filter))
-        }
+        Task::Bench(options) => bench::run(&repo, &options),
         Task::Peers { python, ops, batches, shapes } => peers::run(&repo, &python, &ops, &shapes, &batches),
         Task::AdapterInfo => {
             vulkan::ensure(&repo)?;

@@ -1,12 +1,11 @@
 //! `cargo xtask peers`: a step of the hypergeometric law beside the same in PyTorch, cell by cell in one run, by process CPU
 //! time and peak memory; selections, relaxed sorts and partitions beside PyTorch and JAX, op by op.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::shell::Repository;
+use crate::table::{lines, number, short};
 use crate::{table, vulkan};
 
 /// All there is; those but the first are ops of `benches/peers/selection.py`.
@@ -34,15 +33,9 @@ pub fn run(repo: &Repository, python: &str, ops: &str, shapes: &str, batches: &s
     Ok(())
 }
 
-/// Builds a program of softurn-benches and returns its path.
-fn build(repo: &Repository, name: &str) -> Result<PathBuf> {
-    repo.run(repo.cargo().args(["build", "--release", "-p", "softurn-benches", "--bin", name]))?;
-    Ok(repo.target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
-}
-
 /// Prints a table an op, at the shapes that the Python file has for it.
 fn selection(repo: &Repository, python: &str, ops: &[&str]) -> Result<()> {
-    let program = build(repo, "selection")?;
+    let program = repo.build_bench("selection")?;
     for op in ops {
         let script = ["benches/peers/selection.py", "--ops", op];
         let peers = lines(&repo.output(repo.command(python).args(script).args(LIMITS))?)?;
@@ -97,7 +90,7 @@ fn pair(figure: Option<&Value>, show: impl Fn(f64, &str) -> String) -> String {
 
 /// Prints a table of times, ratios and memory, and how times grow.
 fn hypergeometric(repo: &Repository, python: &str, shapes: &str, batches: &str) -> Result<()> {
-    let program = build(repo, "hypergeometric")?;
+    let program = repo.build_bench("hypergeometric")?;
     let mut times = vec![titles(&["step, CPU ms"], &OURS, &PEERS)];
     let mut ratios = vec![titles(&["peer / exact"], &[], &PEERS)];
     let mut memory = vec![titles(&["peak, MB"], &OURS[..2], &PEERS)];
@@ -152,14 +145,6 @@ fn row(name: &str, cells: Vec<String>) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(cells).collect()
 }
 
-fn lines(output: &str) -> Result<Vec<Value>> {
-    output.lines().map(|line| serde_json::from_str(line).with_context(|| format!("no figures: {line}"))).collect()
-}
-
-fn number(figure: &Value, key: &str) -> Option<f64> {
-    figure.get(key).and_then(Value::as_f64)
-}
-
 /// Why a cell has no time.
 fn missing(figure: &Value) -> String {
     let set = |key| figure.get(key).and_then(Value::as_bool) == Some(true);
@@ -171,16 +156,6 @@ fn missing(figure: &Value) -> String {
         "-"
     }
     .to_owned()
-}
-
-/// Three digits.
-fn short(value: f64) -> String {
-    match value {
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v if v >= 0.1 => format!("{v:.2}"),
-        v => format!("{v:.3}"),
-    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,12 @@ impl Repository {
         Ok(self.target.join("release").join(name))
     }
 
+    /// Builds a program of softurn-benches and returns its path.
+    pub fn build_bench(&self, name: &str) -> Result<PathBuf> {
+        self.run(self.cargo().args(["build", "--release", "-p", "softurn-benches", "--bin", name]))?;
+        Ok(self.target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    }
+
     /// Runs a command with this program's own output; a failure is an error that names the command.
     pub fn run(&self, command: &mut Command) -> Result<()> {
         let status = command.status().with_context(|| format!("cannot start {}", describe(command)))?;

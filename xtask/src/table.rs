@@ -1,4 +1,27 @@
-//! Plain tables: the first column to the left, figures to the right.
+//! Plain tables: the first column to the left, figures to the right; and the JSON lines that they are made of.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// The figures that a program printed, an object a line.
+pub fn lines(output: &str) -> Result<Vec<Value>> {
+    output.lines().map(|line| serde_json::from_str(line).with_context(|| format!("no figures: {line}"))).collect()
+}
+
+/// A number of an object, if it has one.
+pub fn number(figure: &Value, key: &str) -> Option<f64> {
+    figure.get(key).and_then(Value::as_f64)
+}
+
+/// Three digits.
+pub fn short(value: f64) -> String {
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 0.1 => format!("{v:.2}"),
+        v => format!("{v:.3}"),
+    }
+}
 
 /// Renders rows, the first of which is the title, with aligned columns.
 pub fn aligned(rows: &[Vec<String>]) -> String {

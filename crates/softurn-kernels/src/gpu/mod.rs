@@ -16,6 +16,7 @@ use wgpu::util::DeviceExt;
 
 pub use pool::PoolStatistics;
 pub use profile::KernelTime;
+pub use recorder::Counters;
 
 use crate::shader::Patch;
 use crate::{DataType, Element, Error, Result, Shape, Tensor};
@@ -258,9 +259,9 @@ impl Gpu {
         self.inner.pool.reset_high_water();
     }
 
-    /// The number of dispatches recorded since the device was opened.
-    pub fn dispatches(&self) -> u64 {
-        self.recorder().dispatches()
+    /// What the device was asked to do since it was opened.
+    pub fn counters(&self) -> Counters {
+        self.recorder().counters
     }
 
     /// Time spent in each kernel since the device was opened; empty unless `GpuConfig::profile` was set.
@@ -280,6 +281,7 @@ impl Gpu {
         }
         let tensor = self.uninitialised("tensor", shape, T::DATA_TYPE)?;
         if !data.is_empty() {
+            self.recorder().counters.uploaded_bytes += tensor.bytes();
             let staging = self.inner.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
                 label: None,
                 contents: bytemuck::cast_slice(data),
@@ -308,6 +310,7 @@ impl Gpu {
     pub(crate) fn zeros_of(&self, what: &'static str, shape: Shape, data_type: DataType) -> Result<Tensor> {
         let tensor = self.uninitialised(what, shape, data_type)?;
         if !tensor.is_empty() {
+            self.recorder().counters.copied_bytes += tensor.bytes();
             self.record(Command::Clear {
                 target: tensor.buffer().raw().clone(),
                 offset: tensor.offset(),
@@ -326,6 +329,7 @@ impl Gpu {
             return Err(Error::shape("copy", "source", source.shape(), format!("like the target, {}", target.shape())));
         }
         if !source.is_empty() {
+            self.recorder().counters.copied_bytes += 2 * source.bytes();
             self.record(Command::Copy {
                 source: source.buffer().raw().clone(),
                 source_offset: source.offset(),

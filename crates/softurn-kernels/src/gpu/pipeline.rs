@@ -162,9 +162,22 @@ impl Gpu {
         });
         let mut params = [0; SLOT as usize];
         params[..call.params.len()].copy_from_slice(call.params);
-        self.record(Command::Dispatch { pipeline, buffers, params, groups: call.groups });
+        let mut recorder = self.recorder();
+        recorder.counters.bind_groups += 1;
+        recorder.counters.bound_bytes += bound_bytes(&call);
+        let command = Command::Dispatch { pipeline, buffers, params, groups: call.groups };
+        recorder.push(command, &inner.device, &inner.queue);
         Ok(())
     }
+}
+
+/// Of the tensors of a call, each once: an input that is bound twice, as stand-in for noise that there is none of, counts
+/// once.
+fn bound_bytes(call: &Call<'_>) -> u64 {
+    let place = |tensor: &Tensor| (Arc::as_ptr(tensor.buffer()), tensor.offset());
+    let again = |i: usize| call.inputs[..i].iter().any(|earlier| place(earlier) == place(call.inputs[i]));
+    let inputs = (0..call.inputs.len()).filter(|&i| !again(i)).map(|i| call.inputs[i]);
+    inputs.chain(call.outputs.iter().copied()).map(Tensor::bytes).sum()
 }
 
 /// Workgroups for `threads` invocations in groups of `size`, folded into two dimensions where one is too short. Shaders

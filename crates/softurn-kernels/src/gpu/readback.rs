@@ -55,6 +55,7 @@ impl Gpu {
         if tensor.is_empty() {
             return Ok(Vec::new());
         }
+        self.recorder().counters.read_back_bytes += tensor.bytes();
         let staging = self.staging(tensor.bytes());
         self.record(Command::Copy {
             source: tensor.buffer().raw().clone(),

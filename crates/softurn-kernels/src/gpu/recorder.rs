@@ -19,6 +19,41 @@ const IN_FLIGHT: usize = 4;
 /// Bytes of the buffer that poison is copied from.
 const POISON_SOURCE: u64 = 1 << 20;
 
+/// What a device was asked to do since it was opened. Counting costs nothing that can be measured, so it is always on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernels recorded.
+    pub dispatches: u64,
+    /// Command buffers handed to the queue.
+    pub submissions: u64,
+    /// Bind groups created.
+    pub bind_groups: u64,
+    /// Bytes of the tensors bound to dispatches: of each dispatch every input once and every output once. What a kernel
+    /// reads twice counts once, and what it binds without reading all of it counts whole.
+    pub bound_bytes: u64,
+    /// Bytes that copies between tensors read and wrote, and that clears wrote.
+    pub copied_bytes: u64,
+    /// Bytes of the tensors made from host memory; parameters of kernels aside.
+    pub uploaded_bytes: u64,
+    /// Bytes of the tensors read back to host memory.
+    pub read_back_bytes: u64,
+}
+
+impl Counters {
+    /// What was added after `before` was read.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            dispatches: self.dispatches - before.dispatches,
+            submissions: self.submissions - before.submissions,
+            bind_groups: self.bind_groups - before.bind_groups,
+            bound_bytes: self.bound_bytes - before.bound_bytes,
+            copied_bytes: self.copied_bytes - before.copied_bytes,
+            uploaded_bytes: self.uploaded_bytes - before.uploaded_bytes,
+            read_back_bytes: self.read_back_bytes - before.read_back_bytes,
+        }
+    }
+}
+
 pub(crate) enum Command {
     Dispatch { pipeline: Arc<Pipeline>, buffers: wgpu::BindGroup, params: [u8; SLOT as usize], groups: [u32; 3] },
     Copy { source: wgpu::Buffer, source_offset: u64, target: wgpu::Buffer, target_offset: u64, bytes: u64 },
@@ -29,7 +64,7 @@ pub(crate) enum Command {
 pub(crate) struct Recorder {
     commands: Vec<Command>,
     pending: usize,
-    dispatches: u64,
+    pub(crate) counters: Counters,
     arena: wgpu::Buffer,
     params: wgpu::BindGroup,
     poison: Option<wgpu::Buffer>,
@@ -60,17 +95,13 @@ impl Recorder {
         Self {
             commands: Vec::new(),
             pending: 0,
-            dispatches: 0,
+            counters: Counters::default(),
             arena,
             params,
             poison: None,
             in_flight: VecDeque::new(),
             profiler: profile.then(|| Profiler::new(device, SLOTS)),
         }
-    }
-
-    pub(crate) fn dispatches(&self) -> u64 {
-        self.dispatches
     }
 
     pub(crate) fn kernel_times(&self) -> Vec<KernelTime> {
@@ -80,7 +111,7 @@ impl Recorder {
     pub(crate) fn push(&mut self, command: Command, device: &wgpu::Device, queue: &wgpu::Queue) {
         if matches!(command, Command::Dispatch { .. }) {
             self.pending += 1;
-            self.dispatches += 1;
+            self.counters.dispatches += 1;
         }
         self.commands.push(command);
         if self.pending == SLOTS || self.commands.len() == 4 * SLOTS {
@@ -137,6 +168,7 @@ impl Recorder {
             profiler.resolve(&mut encoder, labels.len());
         }
         let index = queue.submit([encoder.finish()]);
+        self.counters.submissions += 1;
         if let Some(profiler) = &mut self.profiler {
             profiler.collect(device, queue, &labels);
         }

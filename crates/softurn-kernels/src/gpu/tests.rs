@@ -8,6 +8,7 @@ use super::pool::{GUARD, POISON};
 use super::recorder::Command;
 use super::*;
 use crate::Key;
+use crate::ops::binary::{self, Binary};
 use crate::ops::unary::{Unary, backward, forward};
 use crate::testing::{config, gpus, open};
 
@@ -52,13 +53,37 @@ fn more_dispatches_than_one_submit_holds() {
         chain = affine(&gpu, &chain, 1.0, 1.0);
         kept.push(affine(&gpu, &x, i as f32, 0.5));
     }
-    assert_eq!(gpu.dispatches(), 666);
+    assert_eq!(gpu.counters().dispatches, 666);
     assert_eq!(chain.read().unwrap(), [333.0, 334.0, 335.0]);
     for (i, y) in kept.iter().enumerate() {
         let i = i as f32;
         assert_eq!(y.read().unwrap(), [0.5, i + 0.5, 2.0 * i + 0.5]);
     }
-    assert_eq!(gpu.dispatches(), 666, "reading dispatches nothing");
+    assert_eq!(gpu.counters().dispatches, 666, "reading dispatches nothing");
+}
+
+#[test]
+fn counters_tell_what_was_asked_for() {
+    let gpu = plain();
+    let before = gpu.counters();
+    let x = gpu.tensor(&count(6), [2, 3]).unwrap();
+    let row = gpu.tensor(&count(3), [3]).unwrap();
+    let sum = binary::forward(&gpu, Binary::Add, &x, &row).unwrap();
+    let twice = binary::forward(&gpu, Binary::Add, &x, &x).unwrap();
+    gpu.copy(&sum, &twice).unwrap();
+    gpu.zeros([5]).unwrap();
+    twice.read().unwrap();
+    let expected = Counters {
+        dispatches: 2,
+        submissions: 1,
+        bind_groups: 2,
+        // x, row and the sum; then x once, though bound twice, and the other sum.
+        bound_bytes: 4 * (6 + 3 + 6) + 4 * (6 + 6),
+        copied_bytes: 2 * 24 + 20,
+        uploaded_bytes: 36,
+        read_back_bytes: 24,
+    };
+    assert_eq!(gpu.counters().since(&before), expected);
 }
 
 #[test]
@@ -141,7 +166,7 @@ fn empty_tensors_cost_nothing() {
     assert_eq!(gpu.zeros([3, 0]).unwrap().read().unwrap(), [0.0; 0]);
     gpu.copy(&empty, &gpu.zeros([0]).unwrap()).unwrap();
     assert_eq!(empty.view(0, [0]).unwrap().len(), 0);
-    assert_eq!(gpu.dispatches(), 0);
+    assert_eq!(gpu.counters().dispatches, 0);
 }
 
 #[test]
@@ -318,7 +343,7 @@ fn calls_that_disagree_with_the_shader_are_errors() {
         let error = gpu.dispatch(call).unwrap_err().to_string();
         assert!(error.starts_with("shader ") && error.contains(expected), "{error}");
     }
-    assert_eq!(gpu.dispatches(), 1);
+    assert_eq!(gpu.counters().dispatches, 1);
     assert_eq!(y.read().unwrap(), [1.0; 4]);
 }
 

@@ -385,9 +385,9 @@ fn times() {
     let gpu = Gpu::new(GpuConfig::default()).unwrap();
     let small = tensor(&gpu, &digits());
     for _ in 0..3 {
-        let (clock, before) = (std::time::Instant::now(), gpu.dispatches());
+        let (clock, before) = (std::time::Instant::now(), gpu.counters().dispatches);
         let fitted = fit(10, 20, &gpu, &small);
-        let (seconds, dispatches) = (clock.elapsed().as_secs_f64(), gpu.dispatches() - before);
+        let (seconds, dispatches) = (clock.elapsed().as_secs_f64(), gpu.counters().dispatches - before);
         println!("digits: {seconds:.2} s, {dispatches} dispatches, inertia {:.2}", fitted.inertia());
     }
     let large = gpu.tensor(&blobs(40_000, 784, 10, 1.0, 0), [40_000, 784]).unwrap();
