@@ -316,17 +316,23 @@ fn walk_from(here: Position, s: Remaining, start: i32) -> Walk {
 
 // c(s - k + 1) / c(s - k) of the rest, where a step down from k takes it from the recurrence or from a table.
 fn ratio_at(here: Position, k: f32, s: Remaining, state: ptr<function, Recurrence>) -> f32 {
-  if (RELAXED || here.closed) { return 0.0; }
-  if (FUSED) { return recur_once(state); }
-  return tables[here.table + offset(here, i32(s.value - k))];
+  var ratio = 0.0;
+  if (!RELAXED && !here.closed) {
+    if (FUSED) { ratio = recur_once(state); } else { ratio = tables[here.table + offset(here, i32(s.value - k))]; }
+  }
+  return ratio;
 }
 
 // P(k - 1) / P(k), given that ratio.
 fn step_down(here: Position, k: f32, s: Remaining, ratio: f32) -> f32 {
-  if (RELAXED && !MERGED) { return 1.0 / relaxed_step(here, k - 1.0, s); }
   let free = s.value - k;
-  if (here.closed) { return k * here.rest_odds * (here.rest - free) / (here.odds * (here.size - k + 1.0) * (free + 1.0)); }
-  return k * ratio / (here.odds * (here.size - k + 1.0));
+  var down = k * ratio / (here.odds * (here.size - k + 1.0));
+  if (RELAXED && !MERGED) {
+    down = 1.0 / relaxed_step(here, k - 1.0, s);
+  } else if (here.closed) {
+    down = k * here.rest_odds * (here.rest - free) / (here.odds * (here.size - k + 1.0) * (free + 1.0));
+  }
+  return down;
 }
 
 // The recurrence of the rest, run up to the first total of a walk; the ratio before it.

@@ -3,12 +3,14 @@
 //! Depends on none of softurn's crates and not on wgpu, so that it builds in seconds on a bare machine.
 
 mod bench;
+mod browser;
 mod demo;
 mod figures;
 mod peers;
 mod shell;
 mod study;
 mod suite;
+mod swiftshader;
 mod table;
 mod tidy;
 mod vulkan;
@@ -28,7 +30,7 @@ struct Cli {
     #[command(subcommand)]
     task: Task,
 
-    /// Adapter to run on, by name or index (sets SOFTURN_ADAPTER)
+    /// Adapter to run on, by name or index (sets SOFTURN_ADAPTER); `swiftshader` is fetched where it is not installed
     #[arg(long, global = true, value_name = "NAME")]
     adapter: Option<String>,
 }
@@ -41,10 +43,15 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Everything that must hold: format, tidy, lints, docs, shader checks, tests, doc-tests, each bench once
+    /// Everything that must hold: format, tidy, lints, docs, shader checks, tests, doc-tests, each bench once; kernels on
+    /// SwiftShader and with other subgroups as well, and in a browser's compiler
     Test,
     /// Check every shader: bindings, parameter structs, workgroup memory, barriers
-    Shaders,
+    Shaders {
+        /// Compile every pipeline in Chromium's WebGPU as well, whose compiler checks barriers
+        #[arg(long)]
+        browser: bool,
+    },
     /// Check what no compiler checks: the five places of every op, file sizes, links, leftovers
     Tidy,
     /// Run a long study cell by cell; finished cells are kept and skipped the next time
@@ -97,11 +104,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let repo = Repository::locate(cli.adapter)?;
+    let mut repo = Repository::locate(cli.adapter)?;
+    if repo.adapter().is_some_and(|name| name.eq_ignore_ascii_case(swiftshader::NAME)) {
+        repo = swiftshader::select(&repo)?;
+    }
     match cli.task {
         Task::Demo { seed } => demo::run(&repo, seed),
         Task::Test => suite::run(&repo),
-        Task::Shaders => suite::shaders(&repo),
+        Task::Shaders { browser } => {
+            suite::shaders(&repo)?;
+            if browser { browser::run(&repo, None) } else { Ok(()) }
+        }
         Task::Tidy => tidy::run(&repo),
         Task::Verify { name: Some(name), list: false, fresh } => study::run(&repo, &name, fresh),
         Task::Verify { .. } => {

@@ -8,12 +8,15 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// The checkout that this xtask belongs to.
+#[derive(Clone)]
 pub struct Repository {
     /// Folder of the workspace's manifest.
     pub root: PathBuf,
     /// Cargo's build folder.
     pub target: PathBuf,
     adapter: Option<String>,
+    /// The file that describes the only Vulkan driver to be used.
+    driver: Option<PathBuf>,
 }
 
 impl Repository {
@@ -24,12 +27,17 @@ impl Repository {
         // The program is target/PROFILE/xtask, wherever the configuration puts `target`.
         let program = std::env::current_exe().context("where is this program?")?;
         let target = program.ancestors().nth(2).context("this program lies in no build folder")?.to_owned();
-        Ok(Self { root, target, adapter })
+        Ok(Self { root, target, adapter, driver: None })
     }
 
     /// The adapter that was asked for, by `--adapter` or by the environment.
     pub fn adapter(&self) -> Option<String> {
         self.adapter.clone().or_else(|| std::env::var("SOFTURN_ADAPTER").ok())
+    }
+
+    /// The same, with this adapter of this driver alone.
+    pub fn with_driver(&self, adapter: &str, driver: PathBuf) -> Self {
+        Self { adapter: Some(adapter.to_owned()), driver: Some(driver), ..self.clone() }
     }
 
     /// A command that starts in the root, with the chosen adapter and a shader cache that outlives the run.
@@ -38,6 +46,10 @@ impl Repository {
         command.current_dir(&self.root);
         if let Some(adapter) = &self.adapter {
             command.env("SOFTURN_ADAPTER", adapter);
+        }
+        if let Some(driver) = &self.driver {
+            // The second name is for loaders before 1.3.207.
+            command.env("VK_DRIVER_FILES", driver).env("VK_ICD_FILENAMES", driver);
         }
         // Mesa's device-select layer complains about a missing XDG_RUNTIME_DIR, twice per process; there is nothing to select.
         if std::env::var_os("NODEVICE_SELECT").is_none() {

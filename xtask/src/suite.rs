@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every step runs, is timed and is named when it fails.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::shell::{Repository, describe};
-use crate::{table, tidy, vulkan};
+use crate::{browser, swiftshader, table, tidy, vulkan};
 
 /// Steps that are one command, from the cheapest.
 const CHECKS: [(&str, &[&str]); 3] = [
@@ -16,6 +17,15 @@ const CHECKS: [(&str, &[&str]); 3] = [
 ];
 const SHADERS: &[&str] = &["test", "-p", "softurn-kernels", "--lib", "shader::", "--", "--show-output"];
 const TESTS: &[&str] = &["test", "--workspace", "--no-fail-fast"];
+/// The kernel tests beside the first adapter: without statistics, whose many draws change with no adapter, and without the
+/// mutation table, which tests the tests.
+const KERNELS: &[&str] =
+    &["test", "-p", "softurn-kernels", "--lib", "--", "--skip", "statistics::", "--skip", "every_mutant_is_caught"];
+/// Prints a line about the adapter.
+const ADAPTER: &[&str] =
+    &["test", "--quiet", "-p", "softurn-kernels", "--lib", "capabilities_are_filled_in", "--", "--show-output"];
+/// Bits of lavapipe's vectors that make subgroups of 4 and 16; its own choice here is 256, subgroups of 8.
+const VECTOR_BITS: [&str; 2] = ["128", "512"];
 /// Where the repository's own golden files are.
 pub const GOLDEN: &str = "tests/golden";
 /// In the dev profile, which saves a release build.
@@ -41,7 +51,13 @@ pub fn run(repo: &Repository) -> Result<()> {
     }
     steps.run("shaders", || shaders(repo));
     let mut count = Count::default();
-    steps.run("tests", || tests(repo, &mut count));
+    let mut name = String::new();
+    steps.run("adapter", || {
+        name = adapter(repo, &[])?;
+        Ok(())
+    });
+    let log = browser::fresh_log(repo)?;
+    steps.run("tests", || tests(repo, &log, &mut count));
     steps.run("golden", || {
         let mut command = repo.cargo();
         announce(command.args(COMPARE));
@@ -56,6 +72,22 @@ pub fn run(repo: &Repository) -> Result<()> {
             repo.run(&mut command)
         });
     }
+    // The other software adapter, wherever there is one for the system.
+    if std::env::consts::OS != "linux" || name.contains("SwiftShader") {
+        steps.skip("swiftshader");
+    } else {
+        steps.run("swiftshader", || kernels(&swiftshader::select(repo)?, &[]));
+    }
+    for (step, bits) in ["subgroups of 4", "subgroups of 16"].into_iter().zip(VECTOR_BITS) {
+        if name.contains("llvmpipe") {
+            // Compiled code of one width is of no use for another.
+            let cache = repo.target.join(format!("mesa-shader-cache-{bits}")).to_string_lossy().into_owned();
+            steps.run(step, || kernels(repo, &[("LP_NATIVE_VECTOR_WIDTH", bits), ("MESA_SHADER_CACHE_DIR", &cache)]));
+        } else {
+            steps.skip(step);
+        }
+    }
+    steps.run("browser", || browser::run(repo, Some(&log)));
 
     println!("\n{}", steps.table());
     for line in &count.lines {
@@ -90,9 +122,35 @@ pub fn shaders(repo: &Repository) -> Result<()> {
     Ok(())
 }
 
-fn tests(repo: &Repository, count: &mut Count) -> Result<()> {
+/// Prints the adapter that tests open in this environment, and returns the line.
+fn adapter(repo: &Repository, environment: &[(&str, &str)]) -> Result<String> {
+    let output = repo.output(repo.cargo().args(ADAPTER).envs(environment.iter().copied()))?;
+    let Some(line) = output.lines().find(|line| line.starts_with("adapter: ")) else {
+        bail!("no test told its adapter");
+    };
+    println!("{line}");
+    Ok(line.to_owned())
+}
+
+/// Runs the kernel tests in another environment.
+fn kernels(repo: &Repository, environment: &[(&str, &str)]) -> Result<()> {
+    adapter(repo, environment)?;
     let mut command = repo.cargo();
-    announce(command.args(TESTS));
+    announce(command.args(KERNELS).envs(environment.iter().copied()));
+    let (output, status) = repo.tee(&mut command)?;
+    if !status.success() {
+        bail!("{} failed ({status})", describe(&command));
+    }
+    if Count::of(&output).passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+/// Runs all tests; those of the kernels write their pipelines to `log`.
+fn tests(repo: &Repository, log: &Path, count: &mut Count) -> Result<()> {
+    let mut command = repo.cargo();
+    announce(command.args(TESTS).env(browser::LOG, log));
     let (output, status) = repo.tee(&mut command)?;
     *count = Count::of(&output);
     if !status.success() {

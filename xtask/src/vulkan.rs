@@ -29,6 +29,16 @@ struct Machine {
     sudo: bool,
 }
 
+impl Machine {
+    fn is(&self, names: &[&str]) -> bool {
+        self.distribution.iter().any(|id| names.contains(&id.as_str()))
+    }
+
+    fn is_debian(&self) -> bool {
+        self.is(&["debian", "ubuntu"])
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Plan {
@@ -48,10 +58,9 @@ pub fn ensure(repo: &Repository) -> Result<()> {
     match decide(&machine()) {
         Plan::Present => Ok(()),
         Plan::Tell(command) => bail!("this machine has no Vulkan driver; install one with:\n    {command}"),
-        Plan::Install { sudo } => {
-            eprintln!("this machine has no Vulkan driver; installing {}", PACKAGES.join(" and "));
-            repo.run(apt_get(sudo).args(["update", "--quiet"]))?;
-            repo.run(apt_get(sudo).args(["install", "--yes", "--no-install-recommends"]).args(PACKAGES))?;
+        Plan::Install { .. } => {
+            eprintln!("this machine has no Vulkan driver");
+            install(repo, &PACKAGES)?;
             match decide(&machine()) {
                 Plan::Present => Ok(()),
                 _ => bail!("{} are installed, and still no Vulkan driver is found", PACKAGES.join(" and ")),
@@ -60,13 +69,54 @@ pub fn ensure(repo: &Repository) -> Result<()> {
     }
 }
 
+/// Installs packages where this is Debian or a child of it and the user may; whether it did.
+///
+/// # Errors
+/// When apt fails.
+pub fn install(repo: &Repository, packages: &[&str]) -> Result<bool> {
+    let machine = machine();
+    if !machine.is_debian() || !(machine.root || machine.sudo) {
+        return Ok(false);
+    }
+    eprintln!("installing {}", packages.join(" and "));
+    repo.run(apt_get(!machine.root).args(["update", "--quiet"]))?;
+    repo.run(apt_get(!machine.root).args(["install", "--yes", "--no-install-recommends"]).args(packages))?;
+    Ok(true)
+}
+
+/// Unpacks a package into a folder without installing it. Needs no rights, but on Debian the lists that `apt-get update`
+/// makes, which is run where the user may.
+///
+/// # Errors
+/// When this is not Debian, or apt or dpkg fail.
+pub fn unpack(repo: &Repository, package: &str, folder: &Path) -> Result<()> {
+    let machine = machine();
+    if !machine.is_debian() {
+        bail!("only Debian's apt-get can fetch {package} from here");
+    }
+    std::fs::create_dir_all(folder)?;
+    let mut download = Command::new("apt-get");
+    download.args(["download", "--quiet", package]).current_dir(folder);
+    if repo.run(&mut download).is_err() && (machine.root || machine.sudo) {
+        repo.run(apt_get(!machine.root).args(["update", "--quiet"]))?;
+        repo.run(&mut download)?;
+    }
+    let files = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    let Some(archive) = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+    else {
+        bail!("apt-get downloaded no {package}; run `apt-get update` as root");
+    };
+    repo.run(Command::new("dpkg").arg("-x").args([&archive, folder]))?;
+    Ok(std::fs::remove_file(archive)?)
+}
+
 fn decide(machine: &Machine) -> Plan {
     // Metal and DirectX 12 come with the system.
     if machine.os != "linux" || (machine.driver && machine.loader) {
         return Plan::Present;
     }
-    let is = |names: &[&str]| machine.distribution.iter().any(|id| names.contains(&id.as_str()));
-    let debian = is(&["debian", "ubuntu"]);
+    let debian = machine.is_debian();
+    let is = |names: &[&str]| machine.is(names);
     if debian && (machine.root || machine.sudo) {
         return Plan::Install { sudo: !machine.root };
     }
@@ -146,6 +196,7 @@ fn printed(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// `apt-get`, to install packages.
 fn apt_get(sudo: bool) -> Command {
     // `env` inside, because sudo drops variables.
     let mut command = Command::new(if sudo { "sudo" } else { "env" });

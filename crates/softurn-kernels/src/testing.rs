@@ -1,6 +1,7 @@
 //! What the kernel tests share: one poisoned device per plan, and the walk over both plans.
 
-use std::sync::OnceLock;
+use std::io::Write as _;
+use std::sync::{Mutex, OnceLock};
 
 use crate::{Gpu, GpuConfig, Plan};
 
@@ -24,6 +25,25 @@ pub(crate) fn open(config: GpuConfig) -> Gpu {
 /// The adapter's name with the plan, for reports.
 pub(crate) fn label(gpu: &Gpu) -> String {
     format!("{}, {:?} plan", gpu.capabilities().name, gpu.plan())
+}
+
+/// Adds a line to the file that `SOFTURN_SHADER_LOG` names, from which `cargo xtask shaders --browser` compiles.
+pub(crate) fn log_shader(line: &serde_json::Value) {
+    static FILE: OnceLock<Option<Mutex<std::fs::File>>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let path = std::env::var_os("SOFTURN_SHADER_LOG")?;
+        let file = std::fs::File::options().create(true).append(true).open(&path);
+        Some(Mutex::new(file.unwrap_or_else(|error| panic!("{}: {error}", path.display()))))
+    });
+    if let Some(file) = file {
+        writeln!(file.lock().unwrap(), "{line}").unwrap();
+    }
+}
+
+/// A pipeline that was asked for.
+pub(crate) fn log_pipeline(op: &str, entry: &str, constants: &[(&'static str, f64)]) {
+    let constants: serde_json::Map<_, _> = constants.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+    log_shader(&serde_json::json!({ "module": op, "entry": entry, "constants": constants }));
 }
 
 /// f32 values as the twin takes them.

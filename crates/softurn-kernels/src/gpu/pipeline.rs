@@ -89,6 +89,10 @@ impl Pipelines {
         if cfg!(debug_assertions) {
             shader::check_barriers(&module.0, call.entry)?;
         }
+        #[cfg(test)]
+        if self.patches.is_empty() {
+            crate::testing::log_pipeline(call.op, call.entry, call.constants);
+        }
         let writable: Vec<bool> = entry.bindings.iter().map(|binding| binding.writable).collect();
         let entries: Vec<_> = (0u32..)
             .zip(&writable)

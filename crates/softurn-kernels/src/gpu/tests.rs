@@ -522,6 +522,8 @@ fn capabilities_are_filled_in() {
     let gpu = &gpus()[0];
     let capabilities = gpu.capabilities();
     assert!(!capabilities.name.is_empty() && !capabilities.backend.is_empty());
+    let subgroup = choose(adapters(), Some(&capabilities.name)).unwrap().get_info().subgroup_min_size;
+    println!("adapter: {capabilities}, subgroups of {subgroup}");
     assert!(capabilities.max_workgroup_bytes >= 16 << 10 && capabilities.max_workgroup_invocations >= 256);
     assert!(capabilities.max_workgroups >= 65_535 && capabilities.max_binding_bytes >= 128 << 20);
     assert!(format!("{gpu:?}").contains(&capabilities.name));

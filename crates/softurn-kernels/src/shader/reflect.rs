@@ -83,6 +83,12 @@ impl Module {
         &self.composed.source
     }
 
+    /// File and line of every line of the source.
+    #[cfg(test)]
+    pub(crate) fn origins(&self) -> Vec<String> {
+        (1..=self.source().lines().count()).map(|line| self.composed.origin(line)).collect()
+    }
+
     /// `file:line` of a byte position in the composed source.
     pub(crate) fn origin(&self, span: naga::Span) -> String {
         self.composed.origin(span.location(self.source()).line_number as usize)

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::registry;
 use super::*;
 use crate::ops::{OPS, RowPlan};
+use crate::testing::{log_pipeline, log_shader};
 use crate::{Error, Result};
 
 /// WebGPU's default limits, which every shader must keep under every plan.
@@ -43,9 +44,11 @@ fn every_shader_keeps_the_rules() {
     for &(name, _) in SHADERS {
         let module = Module::load(name, &[]).unwrap_or_else(|error| panic!("{error}"));
         assert!(module.entries().next().is_some(), "{name} has no entry point");
+        log_shader(&serde_json::json!({ "module": name, "source": module.source(), "origins": module.origins() }));
         for (entry, reflected) in module.entries() {
             let mut bytes = 0;
             for constants in constants(&module) {
+                log_pipeline(name, entry, &constants);
                 let used = check_workgroup_memory(&module, entry, &constants, WORKGROUP_BYTES);
                 bytes = bytes.max(used.unwrap_or_else(|error| panic!("{error} under {constants:?}")));
                 let invocations = invocations(&module, entry, &constants);
