@@ -1,10 +1,10 @@
 // y[r, c] = exp(x[r, c] / T) / Σ exp(x[r, ·] / T), or its logarithm (LOG), the row's largest value taken out; backward
-// dx = y (dy - Σ y dy) / T, or (dy - exp(y) Σ dy) / T. LANES invocations share a row; lane l owns columns l, l + LANES ...
+// dx = y (dy - Σ y dy) / T, or (dy - exp(y) Σ dy) / T. LANES invocations share a row; lane l owns fours l, l + LANES ...
 
 // Before the import: naga 30 resolves overrides in order and fails on one that follows an array sized by others.
 override LOG: bool = false;
 #import reduce
-#import fours
+#import online
 
 struct Params { rows: u32, cols: u32, temperature: f32 }
 
@@ -12,8 +12,25 @@ struct Params { rows: u32, cols: u32, temperature: f32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
 
-// (v - high) / T, and 0 for equal infinities.
-fn below(v: f32, high: f32) -> f32 { return select((v - high) / params.temperature, 0.0, v == high); }
+fn load4(base: u32, end: u32, c: u32) -> vec4<f32> {
+  let at = places4(base, end, c);
+  return select(vec4<f32>(minus_infinity()), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), inside4(end, c));
+}
+
+// The row's largest value, and the sum of exponentials below it or its logarithm.
+fn total(part: Running, local: vec2<u32>) -> vec2<f32> {
+  let high = row_max(max4(part.high), local);
+  let sum = row_sum(sum_below(part, high, params.temperature), local);
+  if (LOG) { return vec2<f32>(high, f_log(sum)); }
+  return vec2<f32>(high, sum);
+}
+
+fn result(v: vec4<f32>, high_and_sum: vec2<f32>) -> vec4<f32> {
+  let high = vec4<f32>(high_and_sum.x);
+  let nothing = high_and_sum.x == minus_infinity();
+  if (LOG) { return select(below4(v, high, params.temperature) - high_and_sum.y, high, nothing); }
+  return select(exp_below4(v, high, params.temperature) / high_and_sum.y, vec4<f32>(0.0), nothing);
+}
 
 @compute @workgroup_size(LANES * ROWS)
 fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -21,23 +38,40 @@ fn forward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_
   let row = linear_group(group, groups) * ROWS + local.y;
   let base = row * params.cols;
   let end = select(0u, params.cols, row < params.rows);
-  var high = minus_infinity();
-  for (var c = local.x; c < end; c += LANES) { high = nan_max(high, x[base + c]); }
-  high = row_max(high, local);
-  var sum = 0.0;
-  for (var c = local.x; c < end; c += LANES) {
-    let e = f_exp(below(x[base + c], high));
-    sum += e;
-    if (!LOG) { y[base + c] = e; }
+  var part = nothing_yet();
+  let step = 4u * LANES;
+  for (var c = 4u * local.x; c < end; c += 4u * step) {
+    part = absorb(part, load4(base, end, c), load4(base, end, c + step), load4(base, end, c + 2u * step), load4(base, end, c + 3u * step), params.temperature);
   }
-  sum = row_sum(sum, local);
-  let nothing = high == minus_infinity();
-  if (LOG) {
-    let shift = f_log(sum);
-    for (var c = local.x; c < end; c += LANES) { y[base + c] = select(below(x[base + c], high) - shift, high, nothing); }
-  } else {
-    for (var c = local.x; c < end; c += LANES) { y[base + c] = select(y[base + c] / sum, 0.0, nothing); }
+  let high_and_sum = total(part, local);
+  for (var c = 4u * local.x; c < end; c += step) {
+    let r = result(load4(base, end, c), high_and_sum);
+    y[base + c] = r.x;
+    if (c + 1u < end) { y[base + c + 1u] = r.y; }
+    if (c + 2u < end) { y[base + c + 2u] = r.z; }
+    if (c + 3u < end) { y[base + c + 3u] = r.w; }
   }
+}
+
+@group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y4: array<vec4<f32>>;
+
+fn load_four(base: u32, end: u32, c: u32) -> vec4<f32> { return select(vec4<f32>(minus_infinity()), x4[(base + min(c, end - 4u)) / 4u], c < end); }
+
+// As `forward`, for rows of whole fours.
+@compute @workgroup_size(LANES * ROWS)
+fn forward_fours(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let local = lane_and_row(invocation);
+  let row = linear_group(group, groups) * ROWS + local.y;
+  let base = row * params.cols;
+  let end = select(0u, params.cols, row < params.rows);
+  var part = nothing_yet();
+  let step = 4u * LANES;
+  for (var c = 4u * local.x; c < end; c += 4u * step) {
+    part = absorb(part, load_four(base, end, c), load_four(base, end, c + step), load_four(base, end, c + 2u * step), load_four(base, end, c + 3u * step), params.temperature);
+  }
+  let high_and_sum = total(part, local);
+  for (var c = 4u * local.x; c < end; c += step) { y4[(base + c) / 4u] = result(x4[(base + c) / 4u], high_and_sum); }
 }
 
 @group(0) @binding(0) var<storage, read> known_y: array<f32>;

@@ -226,9 +226,14 @@ impl RowPlan {
     /// One invocation per row on software adapters, more where a row is long: lavapipe ends all loops of an invocation
     /// after 65,536 turns in total, without an error. On GPUs enough lanes that each has about four elements.
     pub(crate) fn of(gpu: &Gpu, cols: usize) -> Self {
+        Self::with_elements(gpu, cols, 4)
+    }
+
+    /// As [`RowPlan::of`], with enough lanes on GPUs that each has about so many elements.
+    pub(crate) fn with_elements(gpu: &Gpu, cols: usize, elements: usize) -> Self {
         let lanes = match gpu.plan() {
             Plan::Cpu => (cols / 1024).next_power_of_two().clamp(1, 256),
-            Plan::Gpu => (cols / 4).next_power_of_two().clamp(1, 256),
+            Plan::Gpu => (cols / elements).next_power_of_two().clamp(1, 256),
         };
         Self { lanes, rows: (64 / lanes).max(1) }
     }

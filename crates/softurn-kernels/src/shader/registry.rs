@@ -41,6 +41,7 @@ pub const SHARED: &[(&str, &str)] = &[
     shader!("shared/fisher_law"),
     shader!("shared/fisher_tables"),
     shader!("shared/fours"),
+    shader!("shared/online"),
     shader!("shared/index"),
     shader!("shared/math"),
     shader!("shared/random"),

@@ -34,10 +34,10 @@ pub fn forward(gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
         return filled(gpu, f32::NEG_INFINITY, shape);
     }
     let lse = gpu.uninitialised("log_sum_exp", shape, DataType::F32)?;
-    let plan = RowPlan::of(gpu, cols);
+    let plan = RowPlan::with_elements(gpu, cols, 16);
     gpu.dispatch(Call {
         op: "log_sum_exp",
-        entry: "forward",
+        entry: if cols.is_multiple_of(4) { "forward_fours" } else { "forward" },
         constants: &plan.constants(),
         inputs: &[x],
         outputs: &[&lse],

@@ -75,7 +75,11 @@ fn run(
     let (rows, cols) = x.shape().rows_cols();
     let result = gpu.uninitialised("softmax", x.shape().clone(), DataType::F32)?;
     if !x.is_empty() {
-        let plan = RowPlan::of(gpu, cols);
+        let (entry, plan) = match entry {
+            "forward" if cols.is_multiple_of(4) => ("forward_fours", RowPlan::with_elements(gpu, cols, 16)),
+            "forward" => (entry, RowPlan::with_elements(gpu, cols, 16)),
+            _ => (entry, RowPlan::of(gpu, cols)),
+        };
         let [lanes, rows_per_group] = plan.constants();
         let inputs: Vec<&Tensor> = arguments.iter().map(|&(_, tensor)| tensor).collect();
         gpu.dispatch(Call {

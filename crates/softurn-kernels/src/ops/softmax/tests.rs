@@ -19,8 +19,17 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         op: "softmax",
         name: "maximum not taken out",
         shader: "softmax",
-        from: "high = row_max(high, local);",
+        from: "high = row_max(max4(part.high), local);",
         to: "high = 0.0;",
+        plan: "both",
+        hidden: None,
+    },
+    Mutant {
+        op: "softmax",
+        name: "the third column of a last four that is not whole left out",
+        shader: "softmax",
+        from: "(c + 2u < end) { y[",
+        to: "(c + 3u < end) { y[",
         plan: "both",
         hidden: None,
     },
@@ -37,8 +46,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         op: "softmax",
         name: "a lane's own sum in place of the row's",
         shader: "softmax",
-        from: "  sum = row_sum(sum, local);\n  let nothing",
-        to: "  let nothing",
+        from: "row_sum(sum_below(part, high, params.temperature), local)",
+        to: "sum_below(part, high, params.temperature)",
         plan: "gpu",
         hidden: None,
     },
@@ -46,7 +55,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         op: "softmax",
         name: "all -inf rows made uniform",
         shader: "softmax",
-        from: "let nothing = high == minus_infinity();",
+        from: "let nothing = high_and_sum.x == minus_infinity();",
         to: "let nothing = false;",
         plan: "cpu",
         hidden: None,
@@ -64,7 +73,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
 
 /// Everything that must hold on one device.
 pub(crate) fn check(gpu: &Gpu) -> std::result::Result<(), Mismatch> {
-    for (rows, cols) in [(3, 1), (65, 2), (1, 63), (700, 7), (130, 64), (67, 257), (2, 1000)] {
+    for (rows, cols) in [(3, 1), (65, 2), (1, 63), (700, 7), (3, 6), (130, 64), (67, 257), (2, 1000)] {
         for temperature in [0.5, 1.0, 7.0] {
             let mut inputs = Inputs::new(cols as u64);
             let (x, dy) = (inputs.uniform(-20.0, 20.0, rows * cols), inputs.normal(rows * cols));
