@@ -181,7 +181,7 @@ impl Model {
         let norm = direction.square()?.sum_cols()?.affine(1.0, 1e-8)?.sqrt()?;
         let rows = x.shape().dims()[0];
         let unit = (&direction / &norm.reshape([rows, 1])?)?;
-        let bound = |value: f32| -> Result<Var<'t>> { Ok(tape.constant(&tape.gpu().tensor(&[value], [1])?)) };
+        let bound = |value: f32| -> Result<Var<'t>> { Ok(tape.constant(&tape.gpu().constant(value)?)) };
         let log_variance = self.log_variance.forward(tape, parameters, &hidden, frozen)?;
         let log_variance = log_variance.binary(Binary::Max, &bound(-8.0)?)?.binary(Binary::Min, &bound(2.0)?)?;
         let mean = unit.affine((self.params.latent as f32).sqrt(), 0.0)?;
@@ -196,19 +196,9 @@ impl Model {
         Ok(softurn_kernels::ops::binary::forward(z.gpu(), Binary::Add, &density, &proportions)?)
     }
 
-    /// A batch and a random neighbour of each of its rows, all under random views: `[2B, columns]`.
-    fn views(&self, batch: &Batch, key: Key) -> Result<Tensor> {
-        let [neighbour_key, view_key] = key.split();
-        let count = self.neighbours.ncols();
-        let neighbour =
-            |(i, &row): (usize, &u32)| self.neighbours[[row as usize, below(neighbour_key.child(i as u64), count)]];
-        let mut rows = batch.rows.clone();
-        rows.extend(batch.rows.iter().enumerate().map(neighbour));
-        self.view(&rows, view_key)
-    }
-
-    fn view(&self, rows: &[u32], key: Key) -> Result<Tensor> {
-        let x = self.rows.gather(rows)?;
+    /// A batch under a random view of each row: `[rows, columns]`.
+    fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
+        let x = self.rows.batch(batch)?;
         Ok(match self.image {
             Some(shape) => {
                 let shape = augment::ImageShape { height: shape.height, width: shape.width, channels: shape.channels };
@@ -235,13 +225,13 @@ impl Model {
         })
     }
 
-    /// `log π` of a batch, `[1, k]`, with its gradient.
+    /// `log π` of a batch, `[1, k]` or one number for all, with its gradient.
     fn batch_log_proportions<'t>(&self, tape: &'t Tape, parameters: &Parameters, key: Key) -> Result<Var<'t>> {
         let weights = tape.param(parameters, &self.weights)?;
         match self.params.prior {
             Prior::Uniform => {
-                let k = self.params.k;
-                Ok(tape.constant(&tape.gpu().tensor(&vec![-(k as f32).ln(); k], [1, k])?))
+                // One number for all groups.
+                Ok(tape.constant(&tape.gpu().constant(-(self.params.k as f32).ln())?))
             }
             Prior::Categorical => Ok(weights.log_softmax(1.0)?),
             Prior::Hypergeometric => {
@@ -267,10 +257,9 @@ impl Objective for Model {
         let (k, d) = (self.params.k, self.params.latent);
         let gpu = parameters.gpu().clone();
         let mut units = Vec::with_capacity(self.row_count * d);
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
-        for rows in order.chunks(BLOCK) {
+        for block in self.rows.blocks(BLOCK) {
             let tape = Tape::new(&gpu);
-            let x = tape.constant(&self.rows.gather(rows)?);
+            let x = tape.constant(&block?);
             units.extend(self.encoding(&tape, parameters, &x, true)?.unit.read()?);
         }
         let points = gpu.tensor(&units, [self.row_count, d])?;
@@ -314,6 +303,19 @@ impl Objective for Model {
         Ok(())
     }
 
+    /// In all phases but the decoder's, each row of the batch brings a random neighbour along.
+    fn rows(&self, phase: usize, shuffled: Vec<u32>, key: Key) -> Vec<u32> {
+        if phase == 1 {
+            return shuffled;
+        }
+        let [view_key, _, _] = key.split();
+        let [key, _] = view_key.split();
+        let count = self.neighbours.ncols();
+        let neighbour = |(i, &row): (usize, &u32)| self.neighbours[[row as usize, below(key.child(i as u64), count)]];
+        let neighbours: Vec<u32> = shuffled.iter().enumerate().map(neighbour).collect();
+        [shuffled, neighbours].concat()
+    }
+
     fn losses<'t>(
         &self,
         phase: usize,
@@ -323,18 +325,20 @@ impl Objective for Model {
         key: Key,
     ) -> Result<Losses<'t>> {
         let [view_key, latent_key, prior_key] = key.split();
+        // The first half chose the neighbours.
+        let [_, pairs_key] = view_key.split();
         if phase == 0 {
-            let x = tape.constant(&self.views(batch, view_key)?);
+            let x = tape.constant(&self.view(batch, pairs_key)?);
             return Ok(vec![("contrast", self.contrast(&self.encoding(tape, parameters, &x, false)?.unit)?)]);
         }
         if phase == 1 {
-            let x = self.view(&batch.rows, view_key)?;
+            let x = self.view(batch, view_key)?;
             let code = self.encoding(tape, parameters, &tape.constant(&x), true)?;
             let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
             let loss = self.reconstruction(tape, parameters, &z, &x)?.mean()?;
             return Ok(vec![("reconstruction", loss)]);
         }
-        let x = self.views(batch, view_key)?;
+        let x = self.view(batch, pairs_key)?;
         let code = self.encoding(tape, parameters, &tape.constant(&x), false)?;
         let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
         let reconstruction = self.reconstruction(tape, parameters, &z, &x)?.mean()?;
@@ -365,11 +369,10 @@ impl Objective for Model {
         }
         // How sure the model is on the whole data set, and how evenly it is split; neither needs labels.
         let gpu = parameters.gpu();
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
         let mut counts = vec![0usize; self.params.k];
         let mut sure = 0.0;
-        for rows in order.chunks(BLOCK) {
-            let latent = self.encode(parameters, &self.rows.gather(rows)?)?;
+        for block in self.rows.blocks(BLOCK) {
+            let latent = self.encode(parameters, &block?)?;
             let logits = self.group_logits(parameters, &latent)?;
             let probabilities = softurn_kernels::ops::softmax::forward(gpu, &logits, 1.0)?;
             let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;
