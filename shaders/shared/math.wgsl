@@ -103,11 +103,13 @@ fn f_sigmoid4(x: vec4<f32>) -> vec4<f32> {
 
 fn f_sigmoid(x: f32) -> f32 { return select(f_sigmoid4(vec4<f32>(x)).x, x, is_nan(x)); }
 
-fn f_softplus4(x: vec4<f32>) -> vec4<f32> { // log(1 + exp(x))
-  // Between 1 and 2 the logarithm needs one polynomial.
+// log(1 + e^-|x|): between 1 and 2 a logarithm needs one polynomial.
+fn softplus_rest4(x: vec4<f32>) -> vec4<f32> {
   let e = f_exp4(-abs(x));
   let high = e > vec4<f32>(0.41421356);
-  return max(x, vec4<f32>(0.0)) + log_near4(select(e, 0.5 * e - 0.5, high), select(vec4<f32>(0.0), vec4<f32>(1.0), high));
+  return log_near4(select(e, 0.5 * e - 0.5, high), select(vec4<f32>(0.0), vec4<f32>(1.0), high));
 }
+
+fn f_softplus4(x: vec4<f32>) -> vec4<f32> { return max(x, vec4<f32>(0.0)) + softplus_rest4(x); } // log(1 + e^x)
 
 fn f_softplus(x: f32) -> f32 { return select(f_softplus4(vec4<f32>(x)).x, x, is_nan(x)); }

@@ -13,9 +13,9 @@ const TOLERANCE: Tolerance = Tolerance::new(
 );
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the largest logit is not subtracted", "return f_exp(l - largest);", "return f_exp(l);"),
-    mutant("the mass of the targets is taken as one", "/ total * mass -", "/ total -"),
-    mutant("the log of the sum is forgotten", "cost += t * (log_sum - (", "cost += t * (0.0 - ("),
+    mutant("the largest logit is not subtracted", "f_exp4(l - high)", "f_exp4(l)"),
+    mutant("the mass of the targets is taken as one", "* share - t)", "* (share - share + 1.0) - t)"),
+    mutant("the log of the sum is forgotten", "row.mass * f_log(row.sum)", "row.mass * 0.0"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {
