@@ -225,8 +225,8 @@ const IN_REDUCE_OF_NAN: &[Mutant] = &[
     everywhere(
         "reduce",
         "max drops NaN",
-        "shared/reduce",
-        "select(max(a, b), a + b, is_nan(a) || is_nan(b))",
+        "shared/fours",
+        "select(max(a, b), a + b, is_nan4(a) | is_nan4(b))",
         "max(a, b)",
     ),
     everywhere("reduce", "argmax passes NaN by", "shared/reduce", "if (na || nb) { return na && (!nb || i < j); }", ""),
