@@ -113,8 +113,8 @@ const UNARY: &[Mutant] = &[
         "unary",
         "softplus: the linear part",
         "shared/math",
-        "return max(x, vec4<f32>(0.0)) + log_near4",
-        "return x + log_near4",
+        "return max(x, vec4<f32>(0.0)) + softplus_rest4",
+        "return x + softplus_rest4",
     ),
 ];
 
