@@ -41,7 +41,7 @@ impl RowLoss {
         let plan = RowPlan::of(gpu, cols);
         gpu.dispatch(Call {
             op: self.op,
-            entry: "forward",
+            entry: if cols.is_multiple_of(4) { "forward_fours" } else { "forward" },
             constants: &plan.constants(),
             inputs: &[x, targets],
             outputs: &[&loss],
@@ -63,14 +63,14 @@ impl RowLoss {
         }
         let plan = RowPlan::of(gpu, cols);
         let constants = plan.constants();
-        let (constants, groups) = if self.backward_by_rows {
-            (&constants[..], plan.groups(rows))
-        } else {
-            (&[][..], groups_for(x.len(), 64))
+        let fours = cols.is_multiple_of(4);
+        let (constants, groups) = match self.backward_by_rows {
+            true => (&constants[..], plan.groups(rows)),
+            false => (&[][..], groups_for(if fours { x.len() / 4 } else { x.len() }, 64)),
         };
         gpu.dispatch(Call {
             op: self.op,
-            entry: "backward",
+            entry: if fours { "backward_fours" } else { "backward" },
             constants,
             inputs: &[x, targets, dloss],
             outputs: &[&gradient],

@@ -489,7 +489,7 @@ proptest! {
 
 #[test]
 fn shares_of_classes() {
-    let digits = crate::data::digits();
+    let digits = digits();
     let mut shares = vec![1.0; 10];
     shares[5..].fill(0.25);
     let counts = |data: &Dataset| data.labels().unwrap().counts();
