@@ -9,8 +9,7 @@ use softurn_kernels::ops::matmul::{Activation, Options};
 use softurn_kernels::ops::{gaussian_mixture, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use super::{BLOCK, Params, Prior};
-use crate::clustering::kmeans::KMeans;
+use super::{BLOCK, Params, Prior, start};
 use crate::data::{Dataset, ImageShape, Kind};
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
 use crate::neighbours::nearest_neighbours;
@@ -253,7 +252,7 @@ impl Objective for Model {
         if phase != 2 {
             return Ok(());
         }
-        // k-means on the unit vectors; the mixture starts from its groups, half of each variance shared.
+        // Groups of the unit vectors; the mixture starts from them, half of each variance shared.
         let (k, d) = (self.params.k, self.params.latent);
         let gpu = parameters.gpu().clone();
         let mut units = Vec::with_capacity(self.row_count * d);
@@ -262,12 +261,13 @@ impl Objective for Model {
             let x = tape.constant(&block?);
             units.extend(self.encoding(&tape, parameters, &x, true)?.unit.read()?);
         }
-        let points = gpu.tensor(&units, [self.row_count, d])?;
-        let start = KMeans::params(k).starts(20).check()?.fit(&gpu, &points, key)?;
+        let points = Array2::from_shape_vec((self.row_count, d), units.clone())
+            .map_err(|error| Error::argument("data", error.to_string()))?;
+        let start = start::groups(&gpu, &points, k, key)?;
         let scale = (d as f64).sqrt();
         let mut sums = vec![[0.0f64; 2]; k * d];
         let mut counts = vec![0usize; k];
-        for (unit, &label) in units.chunks(d).zip(start.labels()) {
+        for (unit, &label) in units.chunks(d).zip(&start) {
             counts[label as usize] += 1;
             for (j, &u) in unit.iter().enumerate() {
                 let m = f64::from(u) * scale;
