@@ -335,6 +335,7 @@ impl Gpu {
     /// Overwrites `target` with zeros, in the order of recorded commands.
     pub fn clear(&self, target: &Tensor) {
         if !target.is_empty() {
+            self.recorder().counters.copied_bytes += target.bytes();
             self.record(Command::Clear {
                 target: target.buffer().raw().clone(),
                 offset: target.offset(),
