@@ -37,6 +37,16 @@ impl fmt::Display for Prior {
     }
 }
 
+/// Where the groups come from that clustering starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// k-means, for groups of similar size
+    Kmeans,
+    /// Joined parts of k-means, for groups of very unequal size
+    Joined,
+}
+
 /// Settings that a person gave; what is absent falls back to the next layer.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +77,9 @@ pub struct Settings {
     /// Prior over the assignments [default: hypergeometric]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
+    /// Where the first groups come from [default: kmeans]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub start: Option<Start>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
@@ -128,6 +141,8 @@ pub struct Config {
     pub method: String,
     /// Prior over the assignments.
     pub prior: Prior,
+    /// Where the first groups come from.
+    pub start: Start,
     /// Widths of the encoder's hidden layers.
     pub hidden: Vec<usize>,
     /// Width of the latent space.
@@ -152,6 +167,7 @@ fn defaults() -> Settings {
     Settings {
         method: Some(METHODS[0].name.into()),
         prior: Some(Prior::Hypergeometric),
+        start: Some(Start::Kmeans),
         hidden: Some(vec![256, 128]),
         latent: Some(16),
         batch: Some(256),
@@ -280,6 +296,7 @@ const KEYS: &[&str] = &[
     "k",
     "method",
     "prior",
+    "start",
     "hidden",
     "latent",
     "epochs",

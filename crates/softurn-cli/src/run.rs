@@ -15,7 +15,7 @@ use softurn::train::{Event, Session};
 use softurn::{Gpu, GpuConfig, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Prior};
+use crate::config::{Config, Prior, Start};
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
 use crate::report::{self, Baseline, Curve, Groups, Images, Phase, ReportData, Scores, Truth, pca};
@@ -132,6 +132,10 @@ fn fit_variational(
             Prior::Uniform => variational::Prior::Uniform,
             Prior::Categorical => variational::Prior::Categorical,
             Prior::Hypergeometric => variational::Prior::Hypergeometric,
+        })
+        .start(match config.start {
+            Start::Kmeans => variational::Start::KMeans,
+            Start::Joined => variational::Start::Joined,
         })
         .hidden(config.hidden.clone())
         .latent(config.latent)

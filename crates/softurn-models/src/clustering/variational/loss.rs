@@ -263,7 +263,7 @@ impl Objective for Model {
         }
         let points = Array2::from_shape_vec((self.row_count, d), units.clone())
             .map_err(|error| Error::argument("data", error.to_string()))?;
-        let start = start::groups(&gpu, &points, k, key)?;
+        let start = start::groups(&gpu, &points, k, self.params.start, key)?;
         let scale = (d as f64).sqrt();
         let mut sums = vec![[0.0f64; 2]; k * d];
         let mut counts = vec![0usize; k];

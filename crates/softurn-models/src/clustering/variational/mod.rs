@@ -11,7 +11,7 @@
 //!
 //! Training has three phases, none of which sees a label: `contrast` (the encoder learns to tell a row and its nearest
 //! neighbours, all under random views, from other rows), `decode` (the decoder learns alone), and `cluster` (everything,
-//! from groups in the encoder's space that parts of k-means are joined to; the contrast stays on).
+//! from groups in the encoder's space, see [`Start`]; the contrast stays on).
 
 mod loss;
 mod params;
@@ -23,7 +23,7 @@ use softurn_kernels::ops::fisher_hypergeometric::{self, Law};
 use softurn_kernels::ops::{reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-pub use params::{Params, Prior};
+pub use params::{Params, Prior, Start};
 
 use self::loss::Model;
 use crate::Result;
