@@ -25,6 +25,8 @@ pub enum Prior {
     Categorical,
     /// Learned group sizes: a noncentral hypergeometric distribution over counts
     Hypergeometric,
+    /// The same distribution over counts as the exact probability of the assignments
+    Exchangeable,
 }
 
 impl fmt::Display for Prior {
@@ -33,6 +35,7 @@ impl fmt::Display for Prior {
             Prior::Uniform => "uniform",
             Prior::Categorical => "categorical",
             Prior::Hypergeometric => "hypergeometric",
+            Prior::Exchangeable => "exchangeable",
         })
     }
 }

@@ -132,6 +132,7 @@ fn fit_variational(
             Prior::Uniform => variational::Prior::Uniform,
             Prior::Categorical => variational::Prior::Categorical,
             Prior::Hypergeometric => variational::Prior::Hypergeometric,
+            Prior::Exchangeable => variational::Prior::Exchangeable,
         })
         .start(match config.start {
             Start::Kmeans => variational::Start::KMeans,

@@ -14,9 +14,13 @@ pub enum Prior {
     Uniform,
     /// Learned proportions; rows are independent.
     Categorical,
-    /// Learned weights of a noncentral hypergeometric law: the sizes of a batch are drawn together and sum to it.
+    /// Learned weights of a noncentral hypergeometric law: the sizes of a batch are drawn together, and their shares are
+    /// its proportions.
     #[default]
     Hypergeometric,
+    /// The same law as the probability of the assignments themselves: that of their sizes, all assignments with these
+    /// sizes being equally likely.
+    Exchangeable,
 }
 
 /// Where the groups come from that clustering starts with, in the encoder's space.
