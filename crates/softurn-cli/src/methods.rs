@@ -9,9 +9,13 @@ pub struct Method {
     pub summary: &'static str,
 }
 
+/// The method with settings of its own.
+pub const ENTROPY: &str = "entropy";
+
 /// All methods, the default first.
 pub const METHODS: &[Method] = &[
     Method { name: "variational", summary: "Variational deep clustering with learned group sizes" },
+    Method { name: ENTROPY, summary: "Entropy clustering: sure of each row, with learned or given group sizes" },
     Method { name: "kmeans", summary: "Baseline: k-means" },
     Method { name: "gmm", summary: "Baseline: Gaussian mixture with diagonal covariances" },
 ];

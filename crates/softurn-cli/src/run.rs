@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
+use softurn::clustering::entropy::{self, Entropy, GroupSizes};
 use softurn::clustering::gmm::GaussianMixture;
 use softurn::clustering::kmeans::KMeans;
 use softurn::clustering::variational::{self, Variational};
@@ -15,8 +16,9 @@ use softurn::train::{Event, Session};
 use softurn::{Gpu, GpuConfig, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Prior};
+use crate::config::{Config, Loss, Prior};
 use crate::failure::{Failure, Result};
+use crate::methods::ENTROPY;
 use crate::progress::Progress;
 use crate::report::{self, Baseline, Curve, Groups, Images, Phase, ReportData, Scores, Truth, pca};
 use crate::rundir::{self, CHECKPOINT, METRICS, REPORT, RunDir, TIMING};
@@ -71,6 +73,7 @@ pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
     let mut progress = Progress::new(args.quiet);
     let (dir, outcome) = match config.method.as_str() {
         "variational" => fit_variational(&mut config, &data, &gpu, args, stop, &mut progress)?,
+        ENTROPY => fit_entropy(&mut config, &data, &gpu, args, stop, &mut progress)?,
         method => {
             progress.note(&headline(&data, &gpu));
             let outcome = fit_baseline(method, &config, &data, &gpu)?;
@@ -145,6 +148,96 @@ fn fit_variational(
     progress.note("building the model and finding each row's neighbours");
     let training = method.start(gpu, data, Key::new(config.seed)).map_err(failure)?;
 
+    let (dir, fitted) = train(config, data, args, stop, progress, |session| training.run(session))?;
+
+    let (seconds, samples) = totals(&dir)?;
+    let learned = fitted.group_proportions().map_err(failure)?.iter().map(|&p| f64::from(p)).collect();
+    let outcome = Outcome {
+        probabilities: fitted.predict_proba(data).map_err(failure)?,
+        latent: fitted.transform(data).map_err(failure)?,
+        learned: Some(learned),
+        seconds,
+        samples,
+    };
+    Ok((dir, outcome))
+}
+
+fn fit_entropy(
+    config: &mut Config,
+    data: &Dataset,
+    gpu: &Gpu,
+    args: &ClusterArgs,
+    stop: &AtomicBool,
+    progress: &mut Progress,
+) -> Result<(RunDir, Outcome)> {
+    let linear = config.is_linear();
+    let mut params = Entropy::params(config.k)
+        .loss(match config.loss {
+            Some(Loss::MutualInformation) => entropy::Loss::MutualInformation,
+            Some(Loss::SelfLabel) | None => entropy::Loss::SelfLabel,
+            Some(Loss::Collision) => entropy::Loss::Collision,
+        })
+        .sizes(sizes(config.sizes.as_deref().unwrap_or("learned"))?)
+        .hidden(if linear { Vec::new() } else { config.hidden.clone() })
+        .learning_rate(config.learning_rate as f32);
+    if config.batch > 0 {
+        params = params.batch(config.batch);
+    }
+    if let Some(lambda) = config.lambda {
+        params = params.lambda(lambda as f32);
+    }
+    if let Some(gamma) = config.gamma {
+        params = params.gamma(gamma as f32);
+    }
+    if let Some(consistency) = config.consistency {
+        params = params.consistency(consistency as f32);
+    }
+    if let Some(starts) = config.starts {
+        params = params.starts(starts);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    let method = params.check().map_err(failure)?;
+    config.epochs = Some(method.epochs(data.rows()));
+    method.check_data(gpu, data).map_err(failure)?;
+    let training = method.start(gpu, data, Key::new(config.seed)).map_err(failure)?;
+    progress.note(&headline(data, gpu));
+    let (dir, fitted) = train(config, data, args, stop, progress, |session| training.run(session))?;
+    let (seconds, samples) = totals(&dir)?;
+    let learned = fitted.group_proportions().map_err(failure)?.iter().map(|&p| f64::from(p)).collect();
+    let outcome = Outcome {
+        probabilities: fitted.predict_proba(data).map_err(failure)?,
+        latent: fitted.transform(data).map_err(failure)?,
+        learned: Some(learned),
+        seconds,
+        samples,
+    };
+    Ok((dir, outcome))
+}
+
+/// `learned`, `uniform`, or shares with commas.
+fn sizes(text: &str) -> Result<GroupSizes> {
+    match text {
+        "learned" => Ok(GroupSizes::Learned),
+        "uniform" => Ok(GroupSizes::Uniform),
+        _ => {
+            let shares: std::result::Result<Vec<f32>, _> = text.split(',').map(|share| share.trim().parse()).collect();
+            let message = || format!("'{text}' is neither learned, nor uniform, nor shares such as 0.5,0.3,0.2");
+            shares.map(GroupSizes::Given).map_err(|_| Failure::bad_input("--sizes", message()))
+        }
+    }
+}
+
+/// Runs what trains in epochs, with a run directory, a checkpoint, and progress.
+fn train<T>(
+    config: &Config,
+    data: &Dataset,
+    args: &ClusterArgs,
+    stop: &AtomicBool,
+    progress: &mut Progress,
+    run: impl FnOnce(&mut Session<'_>) -> softurn::Result<T>,
+) -> Result<(RunDir, T)> {
     let dir = if args.resume { RunDir::open(&args.out)? } else { RunDir::create(&args.out, config)? };
     let mut written = Ok(());
     let mut observe = |event: &Event| {
@@ -160,24 +253,19 @@ fn fit_variational(
         stop: Some(stop),
         observer: Some(&mut observe),
     };
-    let fitted = training.run(&mut session);
+    let fitted = run(&mut session);
     written?;
-    let fitted = fitted.map_err(failure)?;
+    Ok((dir, fitted.map_err(failure)?))
+}
 
+/// Seconds and rows of all epochs, also of those before a resume.
+fn totals(dir: &RunDir) -> Result<(f64, f64)> {
     let (mut seconds, mut samples) = (0.0, 0.0);
-    for line in lines(&dir, TIMING)? {
+    for line in lines(dir, TIMING)? {
         seconds += line["seconds"].as_f64().unwrap_or(0.0);
         samples += line["rows"].as_f64().unwrap_or(0.0);
     }
-    let learned = fitted.group_proportions().map_err(failure)?.iter().map(|&p| f64::from(p)).collect();
-    let outcome = Outcome {
-        probabilities: fitted.predict_proba(data).map_err(failure)?,
-        latent: fitted.transform(data).map_err(failure)?,
-        learned: Some(learned),
-        seconds,
-        samples,
-    };
-    Ok((dir, outcome))
+    Ok((seconds, samples))
 }
 
 /// Shows an event and writes what is to be kept of it.
@@ -269,7 +357,8 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let ids = truth.map(|labels| labels.ids());
     let scores = score(&clusters, &outcome.latent, ids, config.seed);
     let mut baselines = Vec::new();
-    if config.method == "variational" && data.rows() * data.cols() <= BASELINE_VALUES {
+    let trained = ["variational", ENTROPY].contains(&config.method.as_str());
+    if trained && data.rows() * data.cols() <= BASELINE_VALUES {
         for (method, name) in [("kmeans", "k-means"), ("gmm", "Gaussian mixture")] {
             let baseline = fit_baseline(method, config, data, gpu)?;
             let (clusters, _) = assign(&baseline.probabilities);
@@ -287,10 +376,10 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let samples_per_second = outcome.samples / outcome.seconds.max(1e-9);
     let report = ReportData {
         title: format!("{} in {} groups", data.name(), config.k),
-        method: if config.method == "variational" {
-            format!("variational, {} prior", config.prior)
-        } else {
-            config.method.clone()
+        method: match config.method.as_str() {
+            "variational" => format!("variational, {} prior", config.prior),
+            ENTROPY => format!("entropy, {} group sizes", config.sizes.as_deref().unwrap_or("learned")),
+            other => other.to_owned(),
         },
         adapter: gpu.capabilities().to_string(),
         seed: config.seed,
@@ -299,7 +388,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         dataset: report::Dataset { name: data.name().into(), rows: data.rows(), cols: data.cols() },
         scores,
         baselines: baselines.clone(),
-        phases: if config.method == "variational" { phases(dir)? } else { Vec::new() },
+        phases: if trained { phases(dir)? } else { Vec::new() },
         latent: Some(pca::project(outcome.latent.as_slice().unwrap_or_default(), outcome.latent.ncols())),
         groups: Groups { k: config.k, assignments: clusters.clone(), confidence, learned: outcome.learned.clone() },
         truth: truth.map(|labels| Truth {
