@@ -1,6 +1,6 @@
 // Cross-entropy of logits l with soft targets t (any non-negative row): with the largest logit m and s = sum_j e^(l - m),
 //   loss = sum_j t_j (m + log s - l_j),   dl = dloss (softmax(l) sum_j t_j - t).
-// A target of 0 contributes nothing, whatever its logit. LANES invocations own a row.
+// A target of 0 contributes nothing, whatever its logit. LANES invocations own a row. `*_fours`: for rows that are a multiple of four.
 #import reduce
 
 struct Params { rows: u32, cols: u32 }
@@ -8,7 +8,60 @@ struct Params { rows: u32, cols: u32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>; // [rows, cols]
 @group(0) @binding(1) var<storage, read> targets: array<f32>; // [rows, cols]
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>; // [rows]
+@group(0) @binding(0) var<storage, read> logits4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> targets4: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
+
+// Of a part of a row: the largest logit, sum e^(l - high), sum t, and sum t (high - l).
+struct Part { high: f32, sum: f32, mass: f32, cost: f32 }
+
+fn nothing() -> Part { return Part(minus_infinity(), 0.0, 0.0, 0.0); }
+
+// e^(l - high), also where both are infinite: a difference of infinities is folded to 0 by drivers.
+fn exp_below4(l: vec4<f32>, high: f32) -> vec4<f32> { return select(f_exp4(l - high), vec4<f32>(1.0), l == vec4<f32>(high)); }
+
+// The same part below a larger logit: what is added to the cost is never negative, so that nothing cancels.
+fn below(part: Part, high: f32) -> Part {
+  let rise = select(high - part.high, 0.0, high == part.high);
+  return Part(high, part.sum * f_exp(-rise), part.mass, part.cost + select(rise * part.mass, 0.0, part.mass == 0.0));
+}
+
+fn add4(part: Part, l: vec4<f32>, t: vec4<f32>, inside: vec4<bool>) -> Part {
+  let zero = vec4<f32>(0.0);
+  let high = nan_max(part.high, max4(select(vec4<f32>(minus_infinity()), l, inside)));
+  let old = below(part, high);
+  let costs = select(t * select(high - l, zero, l == vec4<f32>(high)), zero, (t == zero) | !inside);
+  return Part(high, old.sum + sum4(select(zero, exp_below4(l, high), inside)), old.mass + sum4(select(zero, t, inside)), old.cost + sum4(costs));
+}
+
+fn load4(at: vec4<u32>) -> vec4<f32> { return vec4<f32>(logits[at.x], logits[at.y], logits[at.z], logits[at.w]); }
+
+fn target4(at: vec4<u32>) -> vec4<f32> { return vec4<f32>(targets[at.x], targets[at.y], targets[at.z], targets[at.w]); }
+
+fn part_of_row(base: u32, cols: u32, lane: u32) -> Part {
+  var part = nothing();
+  for (var c = 4u * lane; c < cols; c += 4u * LANES) {
+    let at = places4(base, cols, c);
+    part = add4(part, load4(at), target4(at), inside4(cols, c));
+  }
+  return part;
+}
+
+fn part_of_fours(base: u32, fours: u32, lane: u32) -> Part {
+  var part = nothing();
+  for (var j = lane; j < fours; j += LANES) { part = add4(part, logits4[base + j], targets4[base + j], vec4<bool>(true)); }
+  return part;
+}
+
+// The whole row of the parts of its lanes.
+fn whole(part: Part, local: vec2<u32>) -> Part {
+  let own = below(part, row_max(part.high, local));
+  let sum = row_sum(own.sum, local);
+  let mass = row_sum(own.mass, local);
+  return Part(own.high, sum, mass, row_sum(own.cost, local));
+}
+
+fn loss_of(row: Part) -> f32 { return row.cost + select(row.mass * f_log(row.sum), 0.0, row.mass == 0.0); }
 
 @compute @workgroup_size(LANES * ROWS)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -17,30 +70,27 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
   let row = linear_group(group, groups) * ROWS + local.y;
   // Rows past the end go through the reductions with nothing in them.
   let cols = select(0u, params.cols, row < params.rows);
-  let base = row * params.cols;
-  var largest = minus_infinity();
-  for (var j = local.x; j < cols; j += LANES) { largest = nan_max(largest, logits[base + j]); }
-  largest = row_max(largest, local);
-  var sum = 0.0;
-  for (var j = local.x; j < cols; j += LANES) { sum += exp_below(logits[base + j], largest); }
-  let log_sum = f_log(row_sum(sum, local));
-  var cost = 0.0;
-  for (var j = local.x; j < cols; j += LANES) {
-    let t = targets[base + j];
-    if (t != 0.0 || is_nan(t)) { cost += t * (log_sum - (logits[base + j] - largest)); }
-  }
-  let total = row_sum(cost, local);
-  if (local.x == 0u && row < params.rows) { loss[row] = total; }
+  let all = whole(part_of_row(row * params.cols, cols, local.x), local);
+  if (local.x == 0u && row < params.rows) { loss[row] = loss_of(all); }
 }
 
-// e^(l - largest), also where the largest is infinite: a difference of infinities is folded to 0 by drivers.
-fn exp_below(l: f32, largest: f32) -> f32 {
-  if (l == largest) { return 1.0; }
-  return f_exp(l - largest);
+@compute @workgroup_size(LANES * ROWS)
+fn forward_fours(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                 @builtin(local_invocation_index) invocation: u32) {
+  let local = lane_and_row(invocation);
+  let row = linear_group(group, groups) * ROWS + local.y;
+  let cols = select(0u, params.cols, row < params.rows);
+  let all = whole(part_of_fours(row * (params.cols / 4u), cols / 4u, local.x), local);
+  if (local.x == 0u && row < params.rows) { loss[row] = loss_of(all); }
 }
 
 @group(0) @binding(2) var<storage, read> dloss: array<f32>; // [rows]
 @group(0) @binding(3) var<storage, read_write> dlogits: array<f32>; // [rows, cols]
+@group(0) @binding(3) var<storage, read_write> dlogits4: array<vec4<f32>>;
+
+fn gradient4(l: vec4<f32>, t: vec4<f32>, high: f32, share: f32, dloss: f32) -> vec4<f32> {
+  return dloss * (exp_below4(l, high) * share - t);
+}
 
 @compute @workgroup_size(LANES * ROWS)
 fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -49,18 +99,26 @@ fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
   let row = linear_group(group, groups) * ROWS + local.y;
   let cols = select(0u, params.cols, row < params.rows);
   let base = row * params.cols;
-  var largest = minus_infinity();
-  for (var j = local.x; j < cols; j += LANES) { largest = nan_max(largest, logits[base + j]); }
-  largest = row_max(largest, local);
-  var sum = 0.0;
-  var mass = 0.0;
-  for (var j = local.x; j < cols; j += LANES) {
-    sum += exp_below(logits[base + j], largest);
-    mass += targets[base + j];
+  let all = whole(part_of_row(base, cols, local.x), local);
+  for (var c = 4u * local.x; c < cols; c += 4u * LANES) {
+    let at = places4(base, cols, c);
+    let d = gradient4(load4(at), target4(at), all.high, all.mass / all.sum, dloss[row]);
+    dlogits[at.x] = d.x;
+    if (c + 1u < cols) { dlogits[at.y] = d.y; }
+    if (c + 2u < cols) { dlogits[at.z] = d.z; }
+    if (c + 3u < cols) { dlogits[at.w] = d.w; }
   }
-  let total = row_sum(sum, local);
-  mass = row_sum(mass, local);
-  for (var j = local.x; j < cols; j += LANES) {
-    dlogits[base + j] = dloss[row] * (exp_below(logits[base + j], largest) / total * mass - targets[base + j]);
+}
+
+@compute @workgroup_size(LANES * ROWS)
+fn backward_fours(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+                  @builtin(local_invocation_index) invocation: u32) {
+  let local = lane_and_row(invocation);
+  let row = linear_group(group, groups) * ROWS + local.y;
+  let fours = select(0u, params.cols / 4u, row < params.rows);
+  let base = row * (params.cols / 4u);
+  let all = whole(part_of_fours(base, fours, local.x), local);
+  for (var j = local.x; j < fours; j += LANES) {
+    dlogits4[base + j] = gradient4(logits4[base + j], targets4[base + j], all.high, all.mass / all.sum, dloss[row]);
   }
 }

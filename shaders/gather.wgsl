@@ -1,5 +1,5 @@
 // Rows by index: y[b] = x[index[b]]; an index past the end gives NaN. Backward: dx[index[b]] += dy[b] in the order of b, so that two runs
-// have the same bits. One invocation owns an element of y; in `backward`, which wants dx zeroed, a column, and first..last of the index.
+// have the same bits. One invocation owns an element of y, or four where rows are a multiple of four; in `backward`, which wants dx zeroed, a column, and first..last of the index.
 #import index
 #import math
 
@@ -21,6 +21,21 @@ fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
     let nan = 0x7fc00000u;
     y[i] = bitcast<f32>(nan);
   }
+}
+
+@group(0) @binding(0) var<storage, read> x4: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y4: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn forward_fours(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = linear_id(global, groups, 64u);
+  let fours = params.cols / 4u;
+  if (i >= params.count * fours) { return; }
+  let b = i / fours;
+  let row = index[b];
+  let nan = 0x7fc00000u;
+  let taken = x4[min(row, params.rows - 1u) * fours + (i - b * fours)];
+  y4[i] = select(vec4<f32>(bitcast<f32>(nan)), taken, row < params.rows);
 }
 
 @group(0) @binding(0) var<storage, read> rows_of: array<u32>; // [count]

@@ -103,8 +103,6 @@ fn without(weight: Complex, f: Complex) -> vec4<f32> {
   return (weight.re * f.re + weight.im * f.im) / (f.re * f.re + f.im * f.im);
 }
 
-fn sum4(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
-
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let row = linear_id(global, groups, 64u);

@@ -196,8 +196,6 @@ fn pull(odds: vec4<f32>, size: vec4<f32>, mean: vec4<f32>, s: f32, others: f32) 
   return Four(part, (part.x + part.y) + (part.z + part.w));
 }
 
-fn sum4(x: vec4<f32>) -> f32 { return (x.x + x.y) + (x.z + x.w); }
-
 // A field of positions j .. j + 3 that are not before q, 0 elsewhere.
 fn odds4(q: u32, j: u32, w: u32) -> vec4<f32> {
   return vec4<f32>(odds_from(q, j, w), odds_from(q, j + 1u, w), odds_from(q, j + 2u, w), odds_from(q, j + 3u, w));

@@ -42,7 +42,7 @@ fn exponential4_from(bits: vec4<u32>) -> vec4<f32> {
   let small = m < vec4<f32>(0.70710678);
   let z = select(select(m, m + m, small) - 1.0, -x, high);
   let exponent = select(vec4<f32>(vec4<i32>(word >> vec4<u32>(23u)) - select(vec4<i32>(126), vec4<i32>(127), small)), vec4<f32>(0.0), high);
-  return -((z + ((log_poly4(z) + exponent * -2.12194440e-4) - 0.5 * z * z)) + exponent * 0.693359375);
+  return -log_near4(z, exponent);
 }
 
 fn exponential_from(bits: u32) -> f32 { return exponential4_from(vec4<u32>(bits)).x; }
@@ -53,13 +53,15 @@ fn gumbel4_from(bits: vec4<u32>) -> vec4<f32> { return -f_log4(exponential4_from
 fn gumbel_from(bits: u32) -> f32 { return gumbel4_from(vec4<u32>(bits)).x; }
 
 // N(0, 1) by Box and Muller; the angle is a quarter turn by its top bits and a polynomial within it.
-fn normal_from(a: u32, b: u32) -> f32 {
-  let x = f32(b & 0x3fffffffu) * (1.5707963267948966 / 1073741824.0);
+fn normal4_from(a: vec4<u32>, b: vec4<u32>) -> vec4<f32> {
+  let x = vec4<f32>(b & vec4<u32>(0x3fffffffu)) * (1.5707963267948966 / 1073741824.0);
   let z = x * x;
   let s = x * (1.0 + z * (-1.6666667e-1 + z * (8.3333333e-3 + z * (-1.9841270e-4 + z * (2.7557319e-6 + z * (-2.5052108e-8 + z * 1.6059044e-10))))));
   let c = 1.0 + z * (-0.5 + z * (4.1666667e-2 + z * (-1.3888889e-3 + z * (2.4801587e-5 + z * (-2.7557319e-7 + z * 2.0876757e-9)))));
-  let quarter = b >> 30u;
-  var cosine = select(c, s, (quarter & 1u) == 1u);
-  cosine = select(cosine, -cosine, quarter == 1u || quarter == 2u);
-  return sqrt(2.0 * exponential_from(a)) * cosine;
+  let quarter = b >> vec4<u32>(30u);
+  var cosine = select(c, s, (quarter & vec4<u32>(1u)) == vec4<u32>(1u));
+  cosine = select(cosine, -cosine, (quarter == vec4<u32>(1u)) | (quarter == vec4<u32>(2u)));
+  return sqrt(2.0 * exponential4_from(a)) * cosine;
 }
+
+fn normal_from(a: u32, b: u32) -> f32 { return normal4_from(vec4<u32>(a), vec4<u32>(b)).x; }

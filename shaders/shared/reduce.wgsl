@@ -27,7 +27,7 @@ fn row_sum(value: f32, lane: vec2<u32>) -> f32 {
 }
 
 // The larger; NaN wins.
-fn nan_max(a: f32, b: f32) -> f32 { return select(max(a, b), a + b, is_nan(a) || is_nan(b)); }
+fn nan_max(a: f32, b: f32) -> f32 { return nan_max4(vec4<f32>(a), vec4<f32>(b)).x; }
 
 fn row_max(value: f32, lane: vec2<u32>) -> f32 {
   if (LANES == 1u) { return value; }

@@ -439,7 +439,7 @@ impl Parameters {
             let target = self.chunks[*chunk].flat.gradient.view(*start, param.shape().clone())?;
             match gradients.param(param) {
                 Some(gradient) => self.gpu.copy(gradient, &target)?,
-                None => self.gpu.copy(&self.gpu.zeros(param.shape().clone())?, &target)?,
+                None => self.gpu.clear(&target),
             }
         }
         self.flats()

@@ -235,7 +235,7 @@ impl Tape {
         if loss.value().len() != 1 {
             return Err(Error::NotScalar { shape: loss.shape().clone() });
         }
-        let one = self.gpu.tensor(&[1.0f32], loss.shape().clone())?;
+        let one = self.gpu.constant(1.0)?.reshape(loss.shape().clone())?;
         self.backward_with(loss, &one)
     }
 

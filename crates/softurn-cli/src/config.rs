@@ -66,6 +66,9 @@ pub struct Settings {
     /// Take the first N rows only
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Input")]
     pub rows: Option<usize>,
+    /// Keep this share of each class, one number per class in the order of the labels: an unbalanced set for studies
+    #[arg(long, value_name = "X,X,...", value_delimiter = ',', help_heading = "Input")]
+    pub keep: Option<Vec<f64>>,
 
     /// Number of clusters
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
@@ -148,6 +151,8 @@ pub struct Config {
     pub label_column: Option<String>,
     /// Only the first so many rows; all when absent.
     pub rows: Option<usize>,
+    /// The share of each class that is kept; all when absent.
+    pub keep: Option<Vec<f64>>,
     /// Number of clusters.
     pub k: usize,
     /// A name of [`METHODS`].
@@ -345,6 +350,7 @@ const KEYS: &[&str] = &[
     "labels",
     "label_column",
     "rows",
+    "keep",
     "k",
     "method",
     "prior",

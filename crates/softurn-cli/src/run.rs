@@ -48,6 +48,9 @@ pub fn configure(args: &ClusterArgs) -> Result<Config> {
     Ok(config)
 }
 
+/// The child of the seed's key that chooses the rows of `--keep`.
+const KEEP: u64 = 0x6b65_6570;
+
 /// What a method has found.
 struct Outcome {
     /// `[rows, k]`
@@ -94,8 +97,13 @@ fn load(config: &Config) -> Result<Dataset> {
         Some(column) => data::load_csv(&config.data, Some(column), config.rows).map_err(bad)?,
         None => data::load(&config.data, config.rows).map_err(bad)?,
     };
-    match &config.labels {
-        Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad),
+    let data = match &config.labels {
+        Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad)?,
+        None => data,
+    };
+    match &config.keep {
+        // A stream of its own, so that the rows do not depend on how the method uses the seed.
+        Some(shares) => data.keep_shares(shares, Key::new(config.seed).child(KEEP)).map_err(bad),
         None => Ok(data),
     }
 }
@@ -418,6 +426,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         scores,
         baselines,
         group_sizes,
+        proportion_error: proportion_error(config.k, &clusters, ids, outcome.learned.as_deref()),
         learned_sizes: outcome.learned,
         seconds: outcome.seconds,
         samples_per_second,
@@ -472,4 +481,21 @@ fn phases(dir: &RunDir) -> Result<Vec<Phase>> {
         phase.samples_per_second /= phase.seconds.max(1e-9);
     }
     Ok(phases)
+}
+
+/// `Σ |learned - true|` over the classes, groups matched to classes by their rows; a class without a group counts whole.
+fn proportion_error(k: usize, clusters: &[u32], truth: Option<&[u32]>, learned: Option<&[f64]>) -> Option<f64> {
+    let (truth, learned) = (truth?, learned?);
+    let mut difference = vec![0.0; truth.iter().max().map_or(0, |&class| class as usize + 1)];
+    for &class in truth {
+        difference[class as usize] += 1.0 / truth.len() as f64;
+    }
+    let mut error = 0.0;
+    for (class, share) in matching(k, clusters, truth).into_iter().zip(learned) {
+        match class {
+            Some(class) => difference[class as usize] -= share,
+            None => error += share,
+        }
+    }
+    Some(error + difference.iter().map(|difference: &f64| difference.abs()).sum::<f64>())
 }

@@ -38,6 +38,8 @@ pub struct Summary {
     pub group_sizes: Vec<usize>,
     /// Group sizes according to the model's prior.
     pub learned_sizes: Option<Vec<f64>>,
+    /// The L1 error of those sizes as shares, groups matched to the true classes.
+    pub proportion_error: Option<f64>,
     /// Wall time of the training.
     pub seconds: f64,
     /// Rows processed per second of training.

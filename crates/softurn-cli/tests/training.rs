@@ -250,6 +250,8 @@ fn bad_input_is_code_2_one_line_that_names_the_argument_and_no_directory() {
         (format!("{digits} --config {}", path("missing.toml")), "--config: "),
         (format!("{digits} --rows 0"), "--rows: "),
         (format!("{digits} --rows 1798"), "--rows: "),
+        (format!("{digits} --keep 1,1"), "--keep: "),
+        (format!("{digits} --keep 1,1,1,1,1,1,1,1,1,0"), "--keep: "),
         (format!("{digits} --hidden 100000000"), "--hidden: "),
         (format!("{digits} --hidden 16,0"), "--hidden: "),
         (format!("{digits} --latent 100000000"), "--latent: "),

@@ -9,6 +9,7 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -21,7 +22,7 @@ pub use recorder::Counters;
 use crate::shader::Patch;
 use crate::{DataType, Element, Error, Result, Shape, Tensor};
 use pipeline::Pipelines;
-use pool::Pool;
+use pool::{Pool, PooledBuffer};
 use recorder::{Command, Recorder};
 
 /// How a [`Gpu`] is opened. `Default` takes the best adapter and its real limits.
@@ -118,6 +119,8 @@ struct Inner {
     pool: Pool,
     pipelines: Pipelines,
     recorder: Mutex<Recorder>,
+    /// Numbers as tensors, by their bits; buffers, because tensors would hold on to this very struct.
+    constants: Mutex<HashMap<u32, Arc<PooledBuffer>>>,
     failure: Arc<OnceLock<Error>>,
 }
 
@@ -227,6 +230,7 @@ impl Gpu {
                 pool,
                 pipelines,
                 recorder: Mutex::new(recorder),
+                constants: Mutex::default(),
                 failure,
                 device,
                 queue,
@@ -298,6 +302,21 @@ impl Gpu {
         Ok(tensor)
     }
 
+    /// A tensor `[1]` of one number, uploaded when it is first asked for and then shared by all who ask: it must not be
+    /// written. For the constants of formulas; a number that changes from step to step belongs into a tensor.
+    ///
+    /// # Errors
+    /// As [`Gpu::tensor`].
+    pub fn constant(&self, value: f32) -> Result<Tensor> {
+        let mut constants = self.inner.constants.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(buffer) = constants.get(&value.to_bits()) {
+            return Ok(Tensor::new(self.clone(), buffer.clone(), 0, [1].into(), DataType::F32));
+        }
+        let tensor = self.tensor(&[value], [1])?;
+        constants.insert(value.to_bits(), tensor.buffer().clone());
+        Ok(tensor)
+    }
+
     /// A tensor of zeros of type `f32`.
     ///
     /// # Errors
@@ -309,15 +328,20 @@ impl Gpu {
     /// A tensor of zeros of either type.
     pub(crate) fn zeros_of(&self, what: &'static str, shape: Shape, data_type: DataType) -> Result<Tensor> {
         let tensor = self.uninitialised(what, shape, data_type)?;
-        if !tensor.is_empty() {
-            self.recorder().counters.copied_bytes += tensor.bytes();
+        self.clear(&tensor);
+        Ok(tensor)
+    }
+
+    /// Overwrites `target` with zeros, in the order of recorded commands.
+    pub fn clear(&self, target: &Tensor) {
+        if !target.is_empty() {
+            self.recorder().counters.copied_bytes += target.bytes();
             self.record(Command::Clear {
-                target: tensor.buffer().raw().clone(),
-                offset: tensor.offset(),
-                bytes: tensor.bytes(),
+                target: target.buffer().raw().clone(),
+                offset: target.offset(),
+                bytes: target.bytes(),
             });
         }
-        Ok(tensor)
     }
 
     /// Overwrites `target` with the elements of `source`, in the order of recorded commands.

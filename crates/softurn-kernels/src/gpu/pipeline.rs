@@ -26,7 +26,15 @@ pub(crate) struct Pipeline {
     /// Per binding, whether the kernel writes it.
     writable: Vec<bool>,
     params_bytes: u32,
+    bind_groups: Mutex<HashMap<Vec<Binding>, wgpu::BindGroup>>,
 }
+
+/// A buffer with offset and size in bytes.
+type Binding = (wgpu::Buffer, u64, u64);
+
+/// Bind groups kept for each pipeline. Training meets the same few again in every step, because the pool hands out the
+/// same buffers in the same order.
+const BIND_GROUPS: usize = 256;
 
 type Key = (&'static str, &'static str, Vec<(&'static str, u64)>);
 
@@ -123,9 +131,38 @@ impl Pipelines {
             layout,
             writable,
             params_bytes: entry.params_bytes,
+            bind_groups: Mutex::default(),
         });
         lock(&self.pipelines).insert(key, pipeline.clone());
         Ok(pipeline)
+    }
+}
+
+impl Pipeline {
+    /// The bind group of these buffers, and whether it had to be created.
+    fn bind_group(&self, device: &wgpu::Device, bindings: Vec<Binding>) -> (wgpu::BindGroup, bool) {
+        let mut known = lock(&self.bind_groups);
+        if let Some(group) = known.get(&bindings) {
+            return (group.clone(), false);
+        }
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
+            .zip(&bindings)
+            .map(|(binding, (buffer, offset, bytes))| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: *offset,
+                    size: wgpu::BufferSize::new(*bytes),
+                }),
+            })
+            .collect();
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &self.layout, entries: &entries };
+        let group = device.create_bind_group(&descriptor);
+        if known.len() == BIND_GROUPS {
+            known.clear();
+        }
+        known.insert(bindings, group.clone());
+        (group, true)
     }
 }
 
@@ -148,26 +185,13 @@ impl Gpu {
         if let Some(message) = disagreement {
             return Err(Error::Shader { shader: call.op.into(), message: format!("{}: {message}", call.entry) });
         }
-        let entries: Vec<_> = (0u32..)
-            .zip(call.inputs.iter().chain(call.outputs))
-            .map(|(binding, tensor)| wgpu::BindGroupEntry {
-                binding,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: tensor.buffer().raw(),
-                    offset: tensor.offset(),
-                    size: wgpu::BufferSize::new(tensor.bytes()),
-                }),
-            })
-            .collect();
-        let buffers = inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
+        let tensors = call.inputs.iter().chain(call.outputs);
+        let bindings = tensors.map(|tensor| (tensor.buffer().raw().clone(), tensor.offset(), tensor.bytes())).collect();
+        let (buffers, created) = pipeline.bind_group(&inner.device, bindings);
         let mut params = [0; SLOT as usize];
         params[..call.params.len()].copy_from_slice(call.params);
         let mut recorder = self.recorder();
-        recorder.counters.bind_groups += 1;
+        recorder.counters.bind_groups += u64::from(created);
         recorder.counters.bound_bytes += bound_bytes(&call);
         let command = Command::Dispatch { pipeline, buffers, params, groups: call.groups };
         recorder.push(command, &inner.device, &inner.queue);

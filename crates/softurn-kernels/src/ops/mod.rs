@@ -311,6 +311,11 @@ impl Noise<'_> {
     }
 }
 
+/// The entry point of element-wise work and its workgroups: four elements an invocation where that leaves none over.
+pub(crate) fn by_fours(length: usize, one: &'static str, four: &'static str) -> (&'static str, [u32; 3]) {
+    if length.is_multiple_of(4) { (four, groups_for(length / 4, 64)) } else { (one, groups_for(length, 64)) }
+}
+
 /// A temperature must be positive and finite.
 pub(crate) fn valid_temperature(op: &'static str, temperature: f32) -> Result<()> {
     if temperature.is_finite() && temperature > 0.0 {

@@ -49,7 +49,7 @@ impl RowLoss {
         let plan = RowPlan::of(gpu, cols);
         gpu.dispatch(Call {
             op: self.op,
-            entry: "forward",
+            entry: if cols.is_multiple_of(4) { "forward_fours" } else { "forward" },
             constants: &[kind, &plan.constants()].concat(),
             inputs: &[x, targets],
             outputs: &[&loss],
@@ -82,14 +82,14 @@ impl RowLoss {
             return Ok(gradient);
         }
         let plan = RowPlan::of(gpu, cols);
-        let (constants, groups) = if self.backward_by_rows {
-            ([kind, &plan.constants()].concat(), plan.groups(rows))
-        } else {
-            (kind.to_vec(), groups_for(x.len(), 64))
+        let fours = cols.is_multiple_of(4);
+        let (constants, groups) = match self.backward_by_rows {
+            true => ([kind, &plan.constants()].concat(), plan.groups(rows)),
+            false => (kind.to_vec(), groups_for(if fours { x.len() / 4 } else { x.len() }, 64)),
         };
         gpu.dispatch(Call {
             op: self.op,
-            entry: "backward",
+            entry: if fours { "backward_fours" } else { "backward" },
             constants: &constants,
             inputs: &[x, targets, dloss],
             outputs: &[&gradient],

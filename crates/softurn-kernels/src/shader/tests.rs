@@ -116,7 +116,7 @@ fn message<T>(result: Result<T>) -> String {
 fn errors_name_the_file_and_line_that_the_author_wrote() {
     let line =
         |text: &str| 1 + registry::source("shared/math").unwrap().lines().position(|l| l.contains(text)).unwrap();
-    let at = format!("shaders/shared/math.wgsl:{}: ", line("fn f_expm1"));
+    let at = format!("shaders/shared/math.wgsl:{}: ", line("fn f_expm1(x"));
 
     let syntax = Patch { shader: "shared/math", from: "fn f_expm1(x: f32)", to: "fn f_expm1(x: f32 f32)" };
     let error = message(Module::load("unary", &[syntax]));

@@ -4,6 +4,7 @@
 //! `(x - mean) / deviation` of each column.
 
 use ndarray::Array2;
+use softurn_kernels::Key;
 
 use super::{Argument, DataError};
 
@@ -192,6 +193,36 @@ impl Dataset {
         }
         labels.ids.truncate(self.rows());
         self.labels = Some(labels);
+        Ok(self)
+    }
+
+    /// An unbalanced data set for a study: of each class a share of its rows, at least one, chosen by the key; the order stays.
+    /// This is the one place that looks at labels, before anything is learned.
+    ///
+    /// # Errors
+    /// [`DataError::Keep`] without labels, and unless there is one share in `(0, 1]` for each class.
+    pub fn keep_shares(mut self, shares: &[f64], key: Key) -> Result<Self, DataError> {
+        let Some(labels) = &mut self.labels else {
+            return Err(DataError::Keep { message: "there are no labels to tell the classes".into() });
+        };
+        if shares.len() != labels.classes() {
+            let message = format!("{} shares for {} classes", shares.len(), labels.classes());
+            return Err(DataError::Keep { message });
+        }
+        if let Some(share) = shares.iter().find(|&&share| !(share > 0.0 && share <= 1.0)) {
+            return Err(DataError::Keep { message: format!("{share} is not a share above 0 and up to 1") });
+        }
+        let mut kept = Vec::new();
+        for (class, &share) in shares.iter().enumerate() {
+            let rows = labels.ids.iter().enumerate().filter(|(_, id)| **id as usize == class);
+            let mut rows: Vec<(u64, usize)> = rows.map(|(row, _)| (key.child(row as u64).bits(), row)).collect();
+            rows.sort_unstable();
+            rows.truncate(((share * rows.len() as f64).round() as usize).max(1));
+            kept.extend(rows.into_iter().map(|(_, row)| row));
+        }
+        kept.sort_unstable();
+        labels.ids = kept.iter().map(|&row| labels.ids[row]).collect();
+        self.features = self.features.select(ndarray::Axis(0), &kept);
         Ok(self)
     }
 

@@ -217,6 +217,12 @@ pub enum DataError {
         /// Rows there are.
         available: u64,
     },
+    /// The shares of an unbalanced data set do not fit.
+    #[error("--keep: {message}")]
+    Keep {
+        /// Why.
+        message: String,
+    },
     /// There is not one label for each row.
     #[error("{argument}: {labels} labels for {rows} rows")]
     LabelCount {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, array};
 use proptest::prelude::*;
+use softurn_kernels::Key;
 use tempfile::TempDir;
 
 use super::array::half_to_f32;
@@ -483,5 +484,30 @@ proptest! {
     fn numpy_headers_of_noise(header in "\\{'(descr|shape)': ?['\"(\\[\\])<f4,0-9é ]{0,40}\\}?") {
         let folder = Folder::new();
         try_everything(&folder.write("a.npy", npy(&header, &[0; 8])));
+    }
+}
+
+#[test]
+fn shares_of_classes() {
+    let digits = digits();
+    let mut shares = vec![1.0; 10];
+    shares[5..].fill(0.25);
+    let counts = |data: &Dataset| data.labels().unwrap().counts();
+    let kept = digits.clone().keep_shares(&shares, Key::new(3)).unwrap();
+    for (class, (now, then)) in counts(&kept).iter().zip(counts(&digits)).enumerate() {
+        assert_eq!(*now, (shares[class] * then as f64).round() as usize, "class {class}");
+    }
+    assert_eq!(kept.rows(), kept.labels().unwrap().len());
+    // Rows keep their labels: every kept row is a row of the whole set with the same label.
+    let ids = digits.labels().unwrap().ids();
+    for (row, &id) in kept.features().outer_iter().zip(kept.labels().unwrap().ids()).step_by(101) {
+        assert!(digits.features().outer_iter().zip(ids).any(|(whole, &label)| whole == row && label == id));
+    }
+    let other = digits.clone().keep_shares(&shares, Key::new(4)).unwrap();
+    assert!(other.features() != kept.features());
+    let tiny = digits.clone().keep_shares(&[1e-9; 10], Key::new(3)).unwrap();
+    assert_eq!(counts(&tiny), [1; 10]);
+    for bad in [vec![1.0; 9], vec![0.0; 10], vec![f64::NAN; 10], vec![1.5; 10]] {
+        assert!(matches!(digits.clone().keep_shares(&bad, Key::new(3)), Err(DataError::Keep { .. })), "{bad:?}");
     }
 }

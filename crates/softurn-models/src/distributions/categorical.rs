@@ -84,7 +84,7 @@ impl<'t> OneHotCategoricalStraightThrough<'t> {
         same("draws", draws, &self.logits)?;
         let chosen = self.logits.tape().constant(draws);
         // 0 · -inf is no number: what is not chosen counts nothing.
-        let floor = self.logits.tape().constant(&self.logits.tape().gpu().tensor(&[-3e38f32], [1])?);
+        let floor = self.logits.tape().constant(&self.logits.tape().gpu().constant(-3e38)?);
         Ok((self.logits.log_softmax(1.0)?.maximum(&floor)? * &chosen)?.sum_cols()?)
     }
 
@@ -93,7 +93,7 @@ impl<'t> OneHotCategoricalStraightThrough<'t> {
     /// # Errors
     /// Those of the device.
     pub fn entropy(&self) -> Result<Var<'t>> {
-        let floor = self.logits.tape().constant(&self.logits.tape().gpu().tensor(&[-3e38f32], [1])?);
+        let floor = self.logits.tape().constant(&self.logits.tape().gpu().constant(-3e38)?);
         let log_p = self.logits.log_softmax(1.0)?.maximum(&floor)?;
         Ok((log_p * &self.probabilities()?)?.sum_cols()?.affine(-1.0, 0.0)?)
     }
@@ -168,7 +168,7 @@ impl<'t> RelaxedCategorical<'t> {
         same("points", points, &self.logits)?;
         let (tape, n, t) = (self.logits.tape(), self.event_shape()[0], self.temperature.value());
         // Entries below what f32 holds count as the smallest number that it holds.
-        let smallest = tape.gpu().tensor(&[f32::MIN_POSITIVE], [1])?;
+        let smallest = tape.gpu().constant(f32::MIN_POSITIVE)?;
         let log_y =
             unary::forward(tape.gpu(), Unary::Log, &binary::forward(tape.gpu(), Binary::Max, points, &smallest)?)?;
         let scaled = unary::forward(tape.gpu(), Unary::Affine { scale: t, shift: 0.0 }, &log_y)?;

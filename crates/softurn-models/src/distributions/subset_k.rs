@@ -121,7 +121,7 @@ impl<'t> SubsetK<'t> {
     /// `Σ shares · log w` by row; elements of weight zero count nothing where their share is 0.
     fn weigh(&self, shares: &Var<'t>) -> Result<Var<'t>> {
         let tape = self.log_weights.tape();
-        let floor = tape.constant(&tape.gpu().tensor(&[-3e38f32], [1])?);
+        let floor = tape.constant(&tape.gpu().constant(-3e38)?);
         Ok((self.log_weights.maximum(&floor)? * shares)?.sum_cols()?)
     }
 }

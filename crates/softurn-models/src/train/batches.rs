@@ -4,6 +4,7 @@ use ndarray::Array2;
 use softurn_kernels::ops::gather;
 use softurn_kernels::{Error as KernelError, Gpu, Key, Tensor};
 
+use super::Batch;
 use crate::Result;
 
 /// The row numbers of an epoch in random order, in batches of `batch`; an incomplete last batch is dropped unless it is the
@@ -17,6 +18,26 @@ pub fn shuffled(rows: usize, batch: usize, key: Key) -> Vec<Vec<u32>> {
         return vec![order];
     }
     order.chunks_exact(batch).map(<[u32]>::to_vec).collect()
+}
+
+/// The batches of an epoch with their row numbers on the device, uploaded at once.
+///
+/// # Errors
+/// Those of the device.
+pub(super) fn upload(gpu: &Gpu, batches: Vec<Vec<u32>>) -> Result<Vec<Batch>> {
+    // Views start at multiples of 64 elements.
+    let starts: Vec<usize> = batches
+        .iter()
+        .scan(0, |end: &mut usize, rows| Some(std::mem::replace(end, *end + rows.len().next_multiple_of(64))))
+        .collect();
+    let padded = batches.iter().flat_map(|rows| {
+        let padding = rows.len().next_multiple_of(64) - rows.len();
+        rows.iter().copied().chain(std::iter::repeat_n(0, padding))
+    });
+    let all: Vec<u32> = padded.collect();
+    let all = gpu.tensor(&all, [all.len()])?;
+    let with_view = |(rows, start): (Vec<u32>, usize)| Ok(Batch { index: all.view(start, [rows.len()])?, rows });
+    batches.into_iter().zip(starts).map(with_view).collect()
 }
 
 /// A number in `0..n`; the bias of the remainder is below n / 2⁶⁴.
@@ -48,21 +69,40 @@ impl Rows {
         }
     }
 
-    /// `[indices.len(), cols]`; the indices must be below the number of rows.
+    /// The rows of a batch, `[batch.rows.len(), cols]`.
     ///
     /// # Errors
     /// Those of the device, and an adapter that cannot hold the batch.
-    pub fn gather(&self, indices: &[u32]) -> Result<Tensor> {
+    pub fn batch(&self, batch: &Batch) -> Result<Tensor> {
         match self {
-            Self::Device(tensor) => {
-                let index = tensor.gpu().tensor(indices, [indices.len()])?;
-                Ok(gather::forward(tensor.gpu(), tensor, &index)?)
-            }
+            Self::Device(tensor) => Ok(gather::forward(tensor.gpu(), tensor, &batch.index)?),
             Self::Host(gpu, data) => {
-                let values: Vec<f32> = indices.iter().flat_map(|&i| data.row(i as usize).to_vec()).collect();
-                Ok(gpu.tensor(&values, [indices.len(), data.ncols()])?)
+                let values: Vec<f32> = batch.rows.iter().flat_map(|&i| data.row(i as usize).to_vec()).collect();
+                Ok(gpu.tensor(&values, [batch.rows.len(), data.ncols()])?)
             }
         }
+    }
+
+    /// All rows in order, `size` at a time, a multiple of 64: views where they live on the device.
+    pub fn blocks(&self, size: usize) -> impl Iterator<Item = Result<Tensor>> + '_ {
+        let rows = match self {
+            Self::Device(tensor) => tensor.shape().rows_cols().0,
+            Self::Host(_, data) => data.nrows(),
+        };
+        (0..rows).step_by(size).map(move |start| {
+            let end = (start + size).min(rows);
+            match self {
+                Self::Device(tensor) => {
+                    let cols = tensor.shape().rows_cols().1;
+                    Ok(tensor.view(start * cols, [end - start, cols])?)
+                }
+                Self::Host(gpu, data) => {
+                    let block = data.slice(ndarray::s![start..end, ..]);
+                    let values: Vec<f32> = block.iter().copied().collect();
+                    Ok(gpu.tensor(&values, [end - start, data.ncols()])?)
+                }
+            }
+        })
     }
 }
 

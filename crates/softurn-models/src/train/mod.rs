@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use softurn_autodiff::{Adam, Parameters, Schedule, Tape, Var};
-use softurn_kernels::{Gpu, Key};
+use softurn_kernels::{Gpu, Key, Tensor};
 
 use crate::{Error, Result};
 pub use batches::Rows;
@@ -30,11 +30,13 @@ pub struct Phase {
     pub warm_up: u32,
 }
 
-/// One minibatch.
+/// One minibatch: what [`Objective::rows`] made of the shuffled rows.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Row numbers in the data.
     pub rows: Vec<u32>,
+    /// The same on the device, `[rows.len()]` of `u32`: a view of what was uploaded for the whole epoch.
+    pub index: Tensor,
 }
 
 /// The loss of a batch, first, and the parts that are shown beside it.
@@ -50,6 +52,12 @@ pub trait Objective {
     /// # Errors
     /// Whatever the method's initialisation meets.
     fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()>;
+
+    /// The rows that a batch needs, from the shuffled ones of a step and the step's key: the same, unless the method
+    /// brings others along.
+    fn rows(&self, _phase: usize, shuffled: Vec<u32>, _key: Key) -> Vec<u32> {
+        shuffled
+    }
 
     /// The scalar losses of a batch; the first is minimised.
     ///
@@ -145,6 +153,42 @@ impl Session<'_> {
     }
 }
 
+/// The losses of every step of an epoch, on the device until its end.
+struct History {
+    names: Vec<&'static str>,
+    steps: usize,
+    /// One value per [`History::STRIDE`] elements, a step's losses side by side: views start at multiples of that.
+    values: Tensor,
+}
+
+impl History {
+    const STRIDE: usize = 64;
+
+    fn new(gpu: &Gpu, losses: &Losses<'_>, steps: usize) -> Result<Self> {
+        let names: Vec<&'static str> = losses.iter().map(|&(name, _)| name).collect();
+        let values = gpu.zeros([steps * names.len() * Self::STRIDE])?;
+        Ok(Self { names, steps, values })
+    }
+
+    fn keep(&self, step: usize, losses: &Losses<'_>) -> Result<()> {
+        for (i, (_, loss)) in losses.iter().enumerate() {
+            let slot = self.values.view((step * self.names.len() + i) * Self::STRIDE, loss.shape().clone())?;
+            self.values.gpu().copy(loss.value(), &slot)?;
+        }
+        Ok(())
+    }
+
+    /// The mean of each loss over the steps.
+    fn means(self) -> Result<Vec<(&'static str, f64)>> {
+        let values = self.values.read()?;
+        let mean = |i: usize| -> f64 {
+            let of_loss = values.iter().step_by(Self::STRIDE).skip(i).step_by(self.names.len());
+            of_loss.map(|&value| f64::from(value) / self.steps as f64).sum()
+        };
+        Ok(self.names.iter().enumerate().map(|(i, &name)| (name, mean(i))).collect())
+    }
+}
+
 /// Runs all phases over `rows` rows in batches of `batch`, dropping an incomplete last batch of each epoch.
 ///
 /// # Errors
@@ -188,30 +232,26 @@ pub fn run(
         while at.epoch < phase.epochs {
             let (epoch_key, began) = (epochs_key.child(at.epoch as u64), Instant::now());
             let [order_key, steps_key] = epoch_key.split();
-            let mut sums: Vec<(&'static str, Vec<softurn_kernels::Tensor>)> = Vec::new();
-            for (step, rows) in batches::shuffled(rows, batch, order_key).into_iter().enumerate() {
+            // One upload and one read-back an epoch; a step in between moves nothing but parameters of kernels.
+            let shuffled = batches::shuffled(rows, batch, order_key).into_iter().enumerate();
+            let batches: Vec<Vec<u32>> =
+                shuffled.map(|(step, rows)| objective.rows(at.phase, rows, steps_key.child(step as u64))).collect();
+            let steps = batches.len();
+            let mut history: Option<History> = None;
+            for (step, batch) in batches::upload(gpu, batches)?.into_iter().enumerate() {
                 let tape = Tape::new(gpu);
-                let batch = Batch { rows };
                 let losses = objective.losses(at.phase, &tape, parameters, &batch, steps_key.child(step as u64))?;
                 let gradients = tape.backward(&losses[0].1)?;
                 adam.step(parameters, &gradients)?;
-                for (i, (name, value)) in losses.iter().enumerate() {
-                    if sums.len() == i {
-                        sums.push((name, Vec::new()));
-                    }
-                    sums[i].1.push(value.value().clone());
-                }
+                let history = match &history {
+                    Some(history) => history,
+                    None => history.insert(History::new(gpu, &losses, steps)?),
+                };
+                history.keep(step, &losses)?;
                 at.step += 1;
             }
             at.epoch += 1;
-            let mut losses = Vec::with_capacity(sums.len());
-            for (name, values) in sums {
-                let mut mean = 0.0;
-                for value in &values {
-                    mean += f64::from(value.item()?) / values.len() as f64;
-                }
-                losses.push((name, mean));
-            }
+            let losses = history.map_or(Ok(Vec::new()), History::means)?;
             if !losses[0].1.is_finite() {
                 return Err(Error::Diverged { phase: phase.name, epoch: at.epoch, loss: losses[0].1 });
             }

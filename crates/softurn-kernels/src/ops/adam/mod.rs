@@ -9,8 +9,8 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use super::{floats, same_shape};
-use crate::gpu::pipeline::{Call, groups_for};
+use super::{by_fours, floats, same_shape};
+use crate::gpu::pipeline::Call;
 use crate::{Error, Gpu, Result, Tensor};
 
 /// What an update depends on besides the buffers.
@@ -145,10 +145,7 @@ pub fn step(
         second_factor: second_factor as f32,
         epsilon: settings.epsilon,
     };
-    let (entry, invocations) = match values.len() {
-        length if length.is_multiple_of(4) => ("update_fours", length / 4),
-        length => ("update", length),
-    };
+    let (entry, groups) = by_fours(values.len(), "update", "update_fours");
     gpu.dispatch(Call {
         op: "adam",
         entry,
@@ -156,6 +153,6 @@ pub fn step(
         inputs: &[gradients, clip.map_or(gradients, |(norm_squared, _)| norm_squared)],
         outputs: &[values, first, second],
         params: bytemuck::bytes_of(&params),
-        groups: groups_for(invocations, 64),
+        groups,
     })
 }

@@ -13,9 +13,10 @@ const TOLERANCE: Tolerance = Tolerance::new(
 );
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("no softplus", "+ f_log1p(f_exp(-abs(l)))", ""),
-    mutant("wrong sign of the target", "- targets[i])", "+ targets[i])"),
+    mutant("no softplus", "+ softplus_rest4(l)", ""),
+    mutant("wrong sign of the target", "is_nan4(l)) - t)", "is_nan4(l)) + t)"),
     mutant("the last column is dropped", "j < cols; j += LANES", "j + 1u < cols; j += LANES"),
+    mutant("the last four columns are dropped", "j < fours; j += LANES", "j + 1u < fours; j += LANES"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {

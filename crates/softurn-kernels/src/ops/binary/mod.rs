@@ -7,7 +7,7 @@ pub mod cpu;
 pub(crate) mod tests;
 
 use super::reduce::{self, Reduction};
-use super::{floats, same_shape};
+use super::{by_fours, floats, same_shape};
 use crate::gpu::pipeline::{Call, groups_for};
 use crate::{DataType, Error, Gpu, Result, Tensor};
 
@@ -69,6 +69,17 @@ struct Params {
 pub(super) const PARAMS: &[(&str, usize)] =
     &[("length", std::mem::offset_of!(Params, length)), ("cols", std::mem::offset_of!(Params, cols))];
 
+/// The entry point, of those for one element, four, and four with one partner, and its workgroups.
+fn entry(broadcast: Broadcast, a: &Tensor, [one, four, four_with_one]: [&'static str; 3]) -> (&'static str, [u32; 3]) {
+    match broadcast {
+        Broadcast::Row | Broadcast::Column if !a.shape().rows_cols().1.is_multiple_of(4) => {
+            (one, groups_for(a.len(), 64))
+        }
+        Broadcast::Same | Broadcast::Row => by_fours(a.len(), one, four),
+        Broadcast::Column | Broadcast::Scalar => by_fours(a.len(), one, four_with_one),
+    }
+}
+
 fn constants(function: Binary, broadcast: Broadcast) -> [(&'static str, f64); 2] {
     [("FUNCTION", f64::from(function as u8)), ("BROADCAST", f64::from(broadcast as u8))]
 }
@@ -82,14 +93,15 @@ pub fn forward(gpu: &Gpu, function: Binary, a: &Tensor, b: &Tensor) -> Result<Te
     let broadcast = Broadcast::of(a, b)?;
     let y = gpu.uninitialised(OP, a.shape().clone(), DataType::F32)?;
     if !a.is_empty() {
+        let (entry, groups) = entry(broadcast, a, ["forward", "forward_fours", "forward_fours_with_one"]);
         gpu.dispatch(Call {
             op: OP,
-            entry: "forward",
+            entry,
             constants: &constants(function, broadcast),
             inputs: &[a, b],
             outputs: &[&y],
             params: bytemuck::bytes_of(&Params { length: a.len() as u32, cols: a.shape().rows_cols().1 as u32 }),
-            groups: groups_for(a.len(), 64),
+            groups,
         })?;
     }
     Ok(y)
@@ -108,14 +120,15 @@ pub fn backward(gpu: &Gpu, function: Binary, a: &Tensor, b: &Tensor, dy: &Tensor
     }
     let da = gpu.uninitialised(OP, a.shape().clone(), DataType::F32)?;
     let db = gpu.uninitialised(OP, a.shape().clone(), DataType::F32)?;
+    let (entry, groups) = entry(broadcast, a, ["backward", "backward_fours", "backward_fours_with_one"]);
     gpu.dispatch(Call {
         op: OP,
-        entry: "backward",
+        entry,
         constants: &constants(function, broadcast),
         inputs: &[a, b, dy],
         outputs: &[&da, &db],
         params: bytemuck::bytes_of(&Params { length: a.len() as u32, cols: a.shape().rows_cols().1 as u32 }),
-        groups: groups_for(a.len(), 64),
+        groups,
     })?;
     let db = match broadcast {
         Broadcast::Same => db,

@@ -1,10 +1,11 @@
 //! Tests: cross-entropy of logits with soft targets.
 
-use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance};
+use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, compare};
 
 use super::{backward, cpu, forward};
 use crate::Gpu;
 use crate::ops::row_loss_tests::Suite;
+use crate::testing::{gpus, label, wide};
 
 const TOLERANCE: Tolerance = Tolerance::new(
     5e-5,
@@ -13,9 +14,10 @@ const TOLERANCE: Tolerance = Tolerance::new(
 );
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the largest logit is not subtracted", "return f_exp(l - largest);", "return f_exp(l);"),
-    mutant("the mass of the targets is taken as one", "/ total * mass -", "/ total -"),
-    mutant("the log of the sum is forgotten", "cost += t * (log_sum - (", "cost += t * (0.0 - ("),
+    mutant("the largest logit is not subtracted", "f_exp4(l - high)", "f_exp4(l)"),
+    mutant("the mass of the targets is taken as one", "* share - t)", "* (share - share + 1.0) - t)"),
+    mutant("the cost does not follow a rising maximum", "select(rise * part.mass, 0.0,", "select(0.0 * rise, 0.0,"),
+    mutant("the log of the sum is forgotten", "row.mass * f_log(row.sum)", "row.mass * 0.0"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {
@@ -61,4 +63,30 @@ fn nan_stays_in_its_row() {
 #[test]
 fn bad_arguments() {
     SUITE.bad_arguments();
+}
+
+#[test]
+fn rising_rows_and_targets_of_zero() {
+    // The largest is always the latest; what has no target may have any logit.
+    for (gpu, cols) in gpus().iter().flat_map(|gpu| [(gpu, 40), (gpu, 43)]) {
+        let mut x: Vec<f32> = (0..cols).map(|j| 30.0 * j as f32 - 200.0).collect();
+        let mut t: Vec<f32> = (0..cols).map(|j| 1.0 / (1 + j) as f32).collect();
+        (x[0], t[0]) = (f32::NEG_INFINITY, 0.0);
+        (x[7], t[7]) = (f32::NEG_INFINITY, 0.0);
+        let (tx, tt) = (gpu.tensor(&x, [1, cols]).unwrap(), gpu.tensor(&t, [1, cols]).unwrap());
+        let loss = forward(gpu, &tx, &tt).unwrap().read().unwrap();
+        compare("loss", &label(gpu), &loss, &cpu::forward(cols, &wide(&x), &wide(&t), 1), &TOLERANCE).unwrap();
+        let dx = backward(gpu, &tx, &tt, &gpu.tensor(&[1.0f32], [1]).unwrap()).unwrap().read().unwrap();
+        let want = cpu::backward(cols, &wide(&x), &wide(&t), &[1.0]);
+        compare("gradient", &label(gpu), &dx, &want, &TOLERANCE).unwrap();
+        // A target on a logit of -inf costs infinitely much; no targets at all cost nothing, whatever the logits.
+        t[7] = 0.5;
+        let cost = |x: &[f32], t: &[f32]| {
+            let (x, t) = (gpu.tensor(x, [1, cols]).unwrap(), gpu.tensor(t, [1, cols]).unwrap());
+            forward(gpu, &x, &t).unwrap().item().unwrap()
+        };
+        assert_eq!(cost(&x, &t), f32::INFINITY, "{}", label(gpu));
+        x[3] = f32::NAN;
+        assert_eq!(cost(&x, &vec![0.0; cols]), 0.0, "{}", label(gpu));
+    }
 }

@@ -51,9 +51,13 @@ pub fn forward(gpu: &Gpu, x: &Tensor, index: &Tensor) -> Result<Tensor> {
     if rows == 0 {
         return super::filled(gpu, f32::NAN, y.shape().clone());
     }
+    let (entry, groups) = match cols.is_multiple_of(4) {
+        true => ("forward_fours", groups_for(y.len() / 4, 64)),
+        false => ("forward", groups_for(y.len(), 64)),
+    };
     gpu.dispatch(Call {
         op: OP,
-        entry: "forward",
+        entry,
         constants: &[],
         inputs: &[x, index],
         outputs: &[&y],
@@ -64,7 +68,7 @@ pub fn forward(gpu: &Gpu, x: &Tensor, index: &Tensor) -> Result<Tensor> {
             first: 0,
             last: 0,
         }),
-        groups: groups_for(y.len(), 64),
+        groups,
     })?;
     Ok(y)
 }

@@ -15,6 +15,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "let row = index[i / params.cols];",
         "let row = i / params.cols + 0u * index[0];",
     ),
+    mutant("four of the first columns", "fours + (i - b * fours)]", "fours]"),
     mutant("the last copy wins", "+ j] += dy[b", "+ j] = dy[b"),
     mutant(
         "indices past the end are wrapped",

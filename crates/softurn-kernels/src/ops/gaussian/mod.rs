@@ -60,7 +60,7 @@ pub fn forward(gpu: &Gpu, mean: &Tensor, log_variance: &Tensor, noise: Noise<'_>
     let [lanes, per_group] = plan.constants();
     gpu.dispatch(Call {
         op: OP,
-        entry: "forward",
+        entry: if cols.is_multiple_of(4) { "forward_fours" } else { "forward" },
         constants: &[lanes, per_group, ("NOISE", noise.mode())],
         inputs: &[mean, log_variance, noise.tensor(mean)],
         outputs: &[&z, &divergence],
@@ -100,14 +100,18 @@ pub fn backward(
     let like_mean = || gpu.uninitialised(OP, mean.shape().clone(), DataType::F32);
     let (dmean, dlog_variance) = (like_mean()?, like_mean()?);
     if !mean.is_empty() {
+        let (entry, groups) = match cols.is_multiple_of(4) {
+            true => ("backward_fours", groups_for(mean.len() / 4, 64)),
+            false => ("backward", groups_for(mean.len(), 64)),
+        };
         gpu.dispatch(Call {
             op: OP,
-            entry: "backward",
+            entry,
             constants: &[("NOISE", noise.mode())],
             inputs: &[mean, log_variance, noise.tensor(mean), &dz, &ddivergence],
             outputs: &[&dmean, &dlog_variance],
             params: bytemuck::bytes_of(&params(noise, rows, cols)),
-            groups: groups_for(mean.len(), 64),
+            groups,
         })?;
     }
     Ok((dmean, dlog_variance))

@@ -11,17 +11,22 @@ use crate::{Error, Gpu, Key};
 const TOLERANCE: Tolerance = Tolerance::new(1e-4, 3e-6, "300 terms of size 20, 2^-24 each, and 4 ulp of the functions");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("variance for deviation", "m + f_exp(0.5 * s) * epsilon", "m + f_exp(s) * epsilon"),
-    mutant("the log-variance itself for deviation", "m + f_exp(0.5 * s) * epsilon", "m + s * epsilon"),
-    mutant("the divergence has the wrong sign of s", "(f_expm1(s) - s)", "(f_expm1(s) + s)"),
-    mutant("other noise in the backward", "0.5 * (g * epsilon(i)", "0.5 * (g * epsilon(i + 1u)"),
+    mutant("variance for deviation", "m + f_exp4(0.5 * s) * eps", "m + f_exp4(s) * eps"),
+    mutant("the log-variance itself for deviation", "m + f_exp4(0.5 * s) * eps", "m + s * eps"),
+    mutant("the divergence has the wrong sign of s", "(f_expm1_4(s) - s)", "(f_expm1_4(s) + s)"),
+    mutant("other noise for every second pair", "words(2u * i + 1u)", "words(2u * i)"),
+    mutant(
+        "other noise in the backward",
+        "slope(vec4<f32>(log_variance[i]), epsilon(i)",
+        "slope(vec4<f32>(log_variance[i]), epsilon(i + 1u)",
+    ),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {
     Mutant { op: "gaussian", name, shader: "gaussian", from, to, plan: "both", hidden: None }
 }
 
-const SHAPES: &[[usize; 2]] = &[[0, 3], [3, 0], [1, 1], [2, 3], [7, 65], [130, 10], [3, 300]];
+const SHAPES: &[[usize; 2]] = &[[0, 3], [3, 0], [1, 1], [2, 3], [7, 65], [130, 10], [130, 12], [3, 300]];
 
 /// Everything that must hold on one device.
 pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {

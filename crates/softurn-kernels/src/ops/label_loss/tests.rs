@@ -14,10 +14,11 @@ const TOLERANCE: Tolerance = Tolerance::new(
 );
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the weight is not below its mean", "weights4(base, end, c) - walked.z;", "weights4(base, end, c);"),
+    mutant("the weight is not below its mean", "let rise = weights4(t) - all.cost;", "let rise = weights4(t);"),
     mutant("labels without their floor", "vec4<f32>(1e-8)", "vec4<f32>(1e-30)"),
-    mutant("the collision's gradient has the wrong sign", "d = -d / walked.z;", "d = d / walked.z;"),
-    mutant("the softmax is not divided by its sum", "row_sum(sum4(costs), local) / sum", "row_sum(sum4(costs), local)"),
+    mutant("the collision's gradient has the wrong sign", "-rise / all.cost", "rise / all.cost"),
+    mutant("the cost is not divided by its sum", "row_sum(own.cost, local) / sum", "row_sum(own.cost, local)"),
+    mutant("the cost stays at an old largest logit", "part.cost * scale", "part.cost"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {

@@ -56,6 +56,7 @@ struct Params {
     k: u32,
     first: u32,
     last: u32,
+    slice: u32,
 }
 
 pub(super) const PARAMS: &[(&str, usize)] = &[
@@ -64,6 +65,7 @@ pub(super) const PARAMS: &[(&str, usize)] = &[
     ("k", std::mem::offset_of!(Params, k)),
     ("first", std::mem::offset_of!(Params, first)),
     ("last", std::mem::offset_of!(Params, last)),
+    ("slice", std::mem::offset_of!(Params, slice)),
 ];
 
 /// The gradients of the operands.
@@ -132,12 +134,24 @@ pub fn forward(gpu: &Gpu, options: Options, a: &Tensor, b: &Tensor, bias: Option
         host::forward(gpu, options, [m, n, k], a, b, bias, &c)?;
         return Ok(c);
     }
-    let (entry, groups) = match gpu.plan() {
-        Plan::Cpu => ("forward", [n.div_ceil(64), m.div_ceil(64)]),
-        Plan::Gpu => ("multiply_tiled", [n.div_ceil(64), m.div_ceil(64)]),
-    };
+    multiply(gpu, Kernel::of(gpu, options, [m, n, k]), options, [m, n, k], a, b, bias, &c)?;
+    Ok(c)
+}
+
+/// The product by shader, of checked and non-empty operands.
+fn multiply(
+    gpu: &Gpu,
+    kernel: Kernel,
+    options: Options,
+    [m, n, k]: [usize; 3],
+    a: &Tensor,
+    b: &Tensor,
+    bias: Option<&Tensor>,
+    c: &Tensor,
+) -> Result<()> {
+    let groups = [n.div_ceil(kernel.tile), m.div_ceil(kernel.tile)];
     if groups.iter().any(|&count| count > gpu.capabilities().max_workgroups as usize) {
-        let limit = 64 * u64::from(gpu.capabilities().max_workgroups);
+        let limit = kernel.tile as u64 * u64::from(gpu.capabilities().max_workgroups);
         return Err(Error::TooLarge {
             what: format!("matmul {}", c.shape()),
             unit: "rows or columns",
@@ -145,35 +159,102 @@ pub fn forward(gpu: &Gpu, options: Options, a: &Tensor, b: &Tensor, bias: Option
             limit,
         });
     }
-    let slice = inner_slice(gpu);
-    for first in (0..k).step_by(slice) {
-        let last = (first + slice).min(k);
+    let constants = |bias: bool, accumulate: bool, activation: Activation| {
+        [
+            ("TRANSPOSE_A", f64::from(options.transpose_a)),
+            ("TRANSPOSE_B", f64::from(options.transpose_b)),
+            ("BIAS", f64::from(bias)),
+            ("ACCUMULATE", f64::from(accumulate)),
+            ("ACTIVATION", activation.code()),
+        ]
+    };
+    let params = |first: usize, last: usize, slice: usize| {
+        let [m, n, k, first, last, slice] = [m, n, k, first, last, slice].map(|size| size as u32);
+        Params { m, n, k, first, last, slice }
+    };
+    if kernel.slices > 1 {
+        let slices = gpu.uninitialised("matmul", [kernel.slices, m, n].into(), DataType::F32)?;
+        gpu.dispatch(Call {
+            op: "matmul",
+            entry: kernel.entry,
+            constants: &constants(false, false, Activation::None),
+            inputs: &[a, b, b],
+            outputs: &[&slices],
+            params: bytemuck::bytes_of(&params(0, k, kernel.slice(k))),
+            groups: [groups[0] as u32, groups[1] as u32, kernel.slices as u32],
+        })?;
+        gpu.dispatch(Call {
+            op: "matmul",
+            entry: "fold",
+            constants: &[("BIAS", f64::from(bias.is_some())), ("ACTIVATION", options.activation.code())],
+            inputs: &[&slices, bias.unwrap_or(&slices)],
+            outputs: &[c],
+            params: bytemuck::bytes_of(&params(0, 0, kernel.slices)),
+            groups: groups_for(m * n, 64),
+        })?;
+        return Ok(());
+    }
+    let step = inner_slice(gpu);
+    for first in (0..k).step_by(step) {
+        let last = first.saturating_add(step).min(k);
         let (begins, ends) = (first == 0, last == k);
         let bias = bias.filter(|_| ends);
         gpu.dispatch(Call {
             op: "matmul",
-            entry,
-            constants: &[
-                ("TRANSPOSE_A", f64::from(options.transpose_a)),
-                ("TRANSPOSE_B", f64::from(options.transpose_b)),
-                ("BIAS", f64::from(bias.is_some())),
-                ("ACCUMULATE", f64::from(!begins)),
-                ("ACTIVATION", if ends { options.activation.code() } else { 0.0 }),
-            ],
+            entry: kernel.entry,
+            constants: &constants(bias.is_some(), !begins, if ends { options.activation } else { Activation::None }),
             // Without a bias nothing reads the third binding; any buffer may stand there.
             inputs: &[a, b, bias.unwrap_or(b)],
-            outputs: &[&c],
-            params: bytemuck::bytes_of(&Params {
-                m: m as u32,
-                n: n as u32,
-                k: k as u32,
-                first: first as u32,
-                last: last as u32,
-            }),
+            outputs: &[c],
+            params: bytemuck::bytes_of(&params(first, last, 0)),
             groups: [groups[0] as u32, groups[1] as u32, 1],
         })?;
     }
-    Ok(c)
+    Ok(())
+}
+
+/// Which entry point multiplies, and how the work is cut.
+struct Kernel {
+    entry: &'static str,
+    /// Rows and columns of C that a workgroup owns.
+    tile: usize,
+    /// Parts that the inner indices are cut into, each with a product of its own.
+    slices: usize,
+}
+
+impl Kernel {
+    /// Fewer workgroups leave a GPU idle.
+    const WORKGROUPS: usize = 128;
+    /// Inner indices that are worth a slice.
+    const SLICE: usize = 128;
+
+    fn of(gpu: &Gpu, options: Options, [m, n, k]: [usize; 3]) -> Self {
+        if gpu.plan() == Plan::Cpu {
+            return Self { entry: "forward", tile: 64, slices: 1 };
+        }
+        let fours = (if options.transpose_a { m } else { k }).is_multiple_of(4)
+            && (if options.transpose_b { k } else { n }).is_multiple_of(4);
+        let tiles = |tile: usize| m.div_ceil(tile) * n.div_ceil(tile);
+        // Large tiles read less; small ones keep more of the machine busy and waste less at the edges.
+        let (entry, tile) = match fours && m.min(n) > 64 && tiles(128) >= Self::WORKGROUPS / 2 {
+            true => ("multiply_wide", 128),
+            false => ("multiply_tiled", 64),
+        };
+        let wanted = Self::WORKGROUPS / tiles(tile).min(Self::WORKGROUPS);
+        // A software adapter's limit of turns is met by other slices, one after the other.
+        let slices = if k > inner_slice(gpu) { 1 } else { wanted.min(k / Self::SLICE).max(1) };
+        Self { entry, tile, slices }.even(k)
+    }
+
+    /// Inner indices of a slice, a multiple of 16.
+    fn slice(&self, k: usize) -> usize {
+        k.div_ceil(self.slices).next_multiple_of(16)
+    }
+
+    /// No slice is empty.
+    fn even(self, k: usize) -> Self {
+        Self { slices: k.div_ceil(self.slice(k)), ..self }
+    }
 }
 
 /// The gradients of the operands that `wanted` names (`[a, b]`) and of the bias if `with_bias`, from the output `c` and
@@ -231,7 +312,7 @@ fn activation_backward(gpu: &Gpu, activation: Activation, y: &Tensor, dy: &Tenso
             constants: &[("ACTIVATION", activation.code())],
             inputs: &[y, dy],
             outputs: &[&dx],
-            params: bytemuck::bytes_of(&Params { m: m as u32, n: n as u32, k: 0, first: 0, last: 0 }),
+            params: bytemuck::bytes_of(&Params { m: m as u32, n: n as u32, k: 0, first: 0, last: 0, slice: 0 }),
             groups: groups_for(y.len(), 64),
         })?;
     }

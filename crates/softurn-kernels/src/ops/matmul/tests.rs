@@ -2,7 +2,7 @@
 
 use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, assert_gradient, compare, same_bits};
 
-use super::{Activation, Options, backward, cpu, forward};
+use super::{Activation, Kernel, Options, backward, cpu, forward, multiply};
 use crate::ops::unary::{self, Unary};
 use crate::testing::{config, gpus, label, open, wide};
 use crate::{Error, Gpu, GpuConfig, Plan};
@@ -28,7 +28,28 @@ pub(crate) const MUTANTS: &[Mutant] = &[
             "both",
         )
     },
-    mutant("bias by row", "bias[col]", "bias[row]", "both"),
+    mutant("bias by row", "v += bias[col]", "v += bias[row]", "both"),
+    mutant("the bias of a sliced product by row", "fold_bias[i % params.n]", "fold_bias[i / params.n]", "gpu"),
+    mutant("the last slice is left out", "z < params.slice; z++", "z + 1u < params.slice; z++", "gpu"),
+    mutant("slices overlap", "min(first + params.slice, params.last)", "params.last", "gpu"),
+    mutant(
+        "wide: rows of the lower half repeat",
+        "c7a += wide_a[ra + 67u] * ba;",
+        "c7a += wide_a[ra + 66u] * ba;",
+        "gpu",
+    ),
+    mutant(
+        "wide: B taken as stored",
+        "(col + pb.x) * params.k + kb, TRANSPOSE_B)",
+        "(col + pb.x) * params.k + kb, false)",
+        "gpu",
+    ),
+    mutant(
+        "wide: no barrier before the tile is read",
+        "= vb[j];\n    }\n    workgroupBarrier();",
+        "= vb[j];\n    }",
+        "gpu",
+    ),
     mutant("transpose of B is ignored", "b[col * params.k + k]", "b[k * params.n + col]", "both"),
     mutant(
         "no barrier before the tile is overwritten",
@@ -51,7 +72,9 @@ const fn mutant(name: &'static str, from: &'static str, to: &'static str, plan: 
 
 /// `[m, n, k]`: empty, thin, not multiples of any tile, several workgroups.
 const SIZES: &[[usize; 3]] =
-    &[[1, 1, 1], [3, 2, 5], [7, 65, 17], [64, 64, 64], [65, 9, 257], [130, 70, 33], [1, 300, 3]];
+    &[[1, 1, 1], [3, 2, 5], [7, 65, 17], [64, 64, 64], [65, 9, 257], [130, 70, 33], [1, 300, 3], WIDE];
+/// Two wide tiles a side, none of them full, in rows of whole fours.
+const WIDE: [usize; 3] = [136, 204, 52];
 
 /// Everything that must hold on one device.
 pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
@@ -83,6 +106,15 @@ pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
             let got = run();
             for (name, got, want) in [("da", got.a, da), ("db", got.b, db), ("dbias", got.bias, dbias)] {
                 compare(&format!("{what} {name}"), &label(gpu), &got.unwrap().read().unwrap(), &want, &TOLERANCE)?;
+            }
+            if gpu.plan() == Plan::Gpu && sizes == WIDE {
+                // The plan chooses it for larger ones; whole and in slices.
+                for slices in [1, 3] {
+                    let kernel = Kernel { entry: "multiply_wide", tile: 128, slices }.even(k);
+                    let c = gpu.zeros([m, n]).unwrap();
+                    multiply(gpu, kernel, options, sizes, &ta, &tb, with_bias.then_some(&tbias), &c).unwrap();
+                    compare(&format!("{what} wide / {slices}"), &label(gpu), &c.read().unwrap(), &want, &TOLERANCE)?;
+                }
             }
             let again = [run().a, run().a].map(|da| da.unwrap().read().unwrap());
             same_bits(&what, &again[0], &again[1])?;

@@ -28,14 +28,18 @@ pub fn forward(gpu: &Gpu, labels: &Tensor, classes: usize) -> Result<Tensor> {
     integers(OP, &[("labels", labels)])?;
     let y = gpu.uninitialised(OP, [labels.len(), classes].into(), DataType::F32)?;
     if !y.is_empty() {
+        let (entry, groups) = match classes.is_multiple_of(4) {
+            true => ("forward_fours", groups_for(y.len() / 4, 64)),
+            false => ("forward", groups_for(y.len(), 64)),
+        };
         gpu.dispatch(Call {
             op: OP,
-            entry: "forward",
+            entry,
             constants: &[],
             inputs: &[labels],
             outputs: &[&y],
             params: bytemuck::bytes_of(&Params { count: labels.len() as u32, classes: classes as u32 }),
-            groups: groups_for(y.len(), 64),
+            groups,
         })?;
     }
     Ok(y)

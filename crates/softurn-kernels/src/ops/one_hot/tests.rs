@@ -12,6 +12,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "labels[i / params.classes] == i % params.classes",
         "labels[i % params.count] == i / params.count",
     ),
+    mutant("the second of four", "vec4<u32>(0u, 1u, 2u, 3u)", "vec4<u32>(0u, 2u, 2u, 3u)"),
     mutant("labels counted from one", "== i % params.classes", "== i % params.classes + 1u"),
 ];
 
@@ -22,7 +23,7 @@ const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mut
 /// Everything that must hold on one device.
 pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
     for &count in SIZES {
-        for classes in [0, 1, 3, 70] {
+        for classes in [0, 1, 3, 8, 70] {
             let labels = Inputs::new(count as u64).index(count, classes as u32 + 2);
             let y = forward(gpu, &gpu.tensor(&labels, [count]).unwrap(), classes).unwrap().read().unwrap();
             let exact = Tolerance::new(0.0, 0.0, "zeros and ones");

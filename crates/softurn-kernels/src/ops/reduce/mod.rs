@@ -7,7 +7,7 @@ pub mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::{RowPlan, floats, leading};
+use super::{RowPlan, by_fours, floats, leading};
 use crate::gpu::pipeline::{Call, groups_for};
 use crate::{DataType, Error, Gpu, Result, Shape, Tensor};
 
@@ -89,7 +89,7 @@ fn fold_cols(gpu: &Gpu, kind: f64, x: &Tensor, [rows, cols]: [usize; 2], scale: 
     let length = x.len() as u32;
     gpu.dispatch(Call {
         op: OP,
-        entry: "forward",
+        entry: if cols.is_multiple_of(4) && x.len().is_multiple_of(4) { "forward_fours" } else { "forward" },
         constants: &[lanes, per_group, ("KIND", kind)],
         inputs: &[x],
         outputs: &[&y],
@@ -130,9 +130,13 @@ pub fn over_rows(gpu: &Gpu, reduction: Reduction, x: &Tensor) -> Result<Tensor> 
         let y = gpu.uninitialised(OP, [blocks, cols].into(), DataType::F32)?;
         // The count of a mean enters once, in the last pass.
         let scale = if blocks == 1 { reduction.scale(count) } else { 1.0 };
+        let (entry, groups) = match cols.is_multiple_of(4) {
+            true => ("fold_rows_fours", groups_for(y.len() / 4, 64)),
+            false => ("fold_rows", groups_for(y.len(), 64)),
+        };
         gpu.dispatch(Call {
             op: OP,
-            entry: "fold_rows",
+            entry,
             constants: &[("KIND", reduction.kind())],
             inputs: &[&x],
             outputs: &[&y],
@@ -143,7 +147,7 @@ pub fn over_rows(gpu: &Gpu, reduction: Reduction, x: &Tensor) -> Result<Tensor> 
                 block: BLOCK as u32,
                 scale,
             }),
-            groups: groups_for(y.len(), 64),
+            groups,
         })?;
         if blocks == 1 {
             return y.reshape([cols]);
@@ -227,9 +231,14 @@ pub fn backward(gpu: &Gpu, reduction: Reduction, axis: Axis, shape: &Shape, dy: 
     }
     let dx = gpu.uninitialised(OP, shape.clone(), DataType::F32)?;
     if !dx.is_empty() {
+        let (entry, groups) = match axis {
+            Axis::Rows | Axis::Cols if !cols.is_multiple_of(4) => ("backward", groups_for(dx.len(), 64)),
+            Axis::Rows => by_fours(dx.len(), "backward", "backward_fours"),
+            Axis::Cols | Axis::All => by_fours(dx.len(), "backward", "backward_fours_from_one"),
+        };
         gpu.dispatch(Call {
             op: OP,
-            entry: "backward",
+            entry,
             constants: &[("SPREAD", spread)],
             inputs: &[dy],
             outputs: &[&dx],
@@ -240,7 +249,7 @@ pub fn backward(gpu: &Gpu, reduction: Reduction, axis: Axis, shape: &Shape, dy: 
                 block: 0,
                 scale: reduction.scale(count),
             }),
-            groups: groups_for(dx.len(), 64),
+            groups,
         })?;
     }
     Ok(dx)

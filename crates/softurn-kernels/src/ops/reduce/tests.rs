@@ -10,22 +10,27 @@ use crate::{Error, Gpu, Tensor};
 const TOLERANCE: Tolerance = Tolerance::new(1e-4, 1e-6, "serial sums of up to 1,000 normals: 1,000 * 2^-24 * 2");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("the last element of a row is dropped", "i < stop; i += LANES", "i + 1u < stop; i += LANES"),
+    mutant(
+        "the last element of a row is dropped",
+        "i < stop; i += LANES) { part = combine(part, value(vec4",
+        "i + 1u < stop; i += LANES) { part = combine(part, value(vec4",
+    ),
     mutant(
         "rows of a block beyond the end",
-        "min(start + params.block, params.rows); i++",
-        "start + params.block; i++",
+        "let end = min(start + params.block, params.rows);\n  var a = start_value();\n  for (var i = start; i < end; i++) { a = combine(a, value(x4",
+        "let end = start + params.block;\n  var a = start_value();\n  for (var i = start; i < end; i++) { a = combine(a, value(x4",
     ),
+    mutant("two of four are left out", "combine(pairs, pairs.yxwz).x", "pairs.x"),
     mutant("the smallest is not negated back", "if (KIND == 2u) { return -a; }", ""),
     mutant("a mean is a sum", "return params.scale * a;", "return a;"),
-    mutant("the gradient of a column goes to a row", "source = i % params.cols;", "source = i / params.cols;"),
+    mutant("the gradient of a column goes to a row", "case 1u: { return i % cols; }", "case 1u: { return i / cols; }"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {
     Mutant { op: "reduce", name, shader: "reduce", from, to, plan: "both", hidden: None }
 }
 
-const SHAPES: &[[usize; 2]] = &[[1, 1], [2, 3], [7, 63], [65, 64], [3, 257], [700, 5], [2, 1000]];
+const SHAPES: &[[usize; 2]] = &[[1, 1], [2, 3], [7, 63], [65, 64], [3, 257], [700, 5], [700, 8], [2, 1000]];
 const REDUCTIONS: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Min];
 type Kernel = fn(&Gpu, Reduction, &Tensor) -> crate::Result<Tensor>;
 const AXES: [(Axis, Kernel); 3] = [(Axis::Cols, over_cols), (Axis::Rows, over_rows), (Axis::All, all)];

@@ -10,9 +10,10 @@ const TOLERANCE: Tolerance =
     Tolerance::new(2e-6, 4e-6, "sums of up to 1,000 positive terms, each within 3 ulp, summed serially");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
+    mutant("four gradients of another row", "targets4[i], i / fours", "targets4[i], i % params.rows"),
     mutant("half the gradient", "2.0 * dloss", "dloss"),
-    mutant("the gradient of another row", "dloss[i / params.cols]", "dloss[i % params.rows]"),
-    mutant("absolute error", "sum += d * d;", "sum += abs(d);"),
+    mutant("the gradient of another row", "i / params.cols).x", "i % params.rows).x"),
+    mutant("absolute error", "return (v - t) * (v - t);", "return abs(v - t);"),
 ];
 
 const fn mutant(name: &'static str, from: &'static str, to: &'static str) -> Mutant {

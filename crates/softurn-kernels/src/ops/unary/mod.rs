@@ -7,8 +7,8 @@ pub mod cpu;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::{floats, same_shape};
-use crate::gpu::pipeline::{Call, groups_for};
+use super::{by_fours, floats, same_shape};
+use crate::gpu::pipeline::Call;
 use crate::{DataType, Gpu, Result, Tensor};
 
 /// A function of one number.
@@ -98,14 +98,15 @@ pub fn forward(gpu: &Gpu, function: Unary, x: &Tensor) -> Result<Tensor> {
     floats("unary", &[("x", x)])?;
     let y = gpu.uninitialised("unary", x.shape().clone(), DataType::F32)?;
     if !x.is_empty() {
+        let (entry, groups) = by_fours(x.len(), "forward", "forward_fours");
         gpu.dispatch(Call {
             op: "unary",
-            entry: "forward",
+            entry,
             constants: &[("FUNCTION", f64::from(function.code()))],
             inputs: &[x],
             outputs: &[&y],
             params: bytemuck::bytes_of(&function.params(x.len())),
-            groups: groups_for(x.len(), 64),
+            groups,
         })?;
     }
     Ok(y)
@@ -120,14 +121,15 @@ pub fn backward(gpu: &Gpu, function: Unary, x: &Tensor, dy: &Tensor) -> Result<T
     same_shape("unary", "dy", dy, x)?;
     let dx = gpu.uninitialised("unary", x.shape().clone(), DataType::F32)?;
     if !x.is_empty() {
+        let (entry, groups) = by_fours(x.len(), "backward", "backward_fours");
         gpu.dispatch(Call {
             op: "unary",
-            entry: "backward",
+            entry,
             constants: &[("FUNCTION", f64::from(function.code()))],
             inputs: &[x, dy],
             outputs: &[&dx],
             params: bytemuck::bytes_of(&function.params(x.len())),
-            groups: groups_for(x.len(), 64),
+            groups,
         })?;
     }
     Ok(dx)

@@ -134,7 +134,7 @@ impl Model {
     fn shares_of(&self, tape: &Tape, law: &MultivariateFisherHypergeometric<'_>) -> Result<Tensor> {
         let k = self.params.k;
         let mean = tape.constant(&law.mean()?.reshape([k])?);
-        let least = tape.constant(&tape.gpu().tensor(&[LEAST_SHARE / k as f32], [1])?);
+        let least = tape.constant(&tape.gpu().constant(LEAST_SHARE / k as f32)?);
         let shares = mean.affine(1.0 / self.urn.draws(0) as f32, 0.0)?.maximum(&least)?;
         Ok((&shares / &shares.sum()?)?.value().clone())
     }
@@ -202,9 +202,8 @@ impl Model {
         let gpu = parameters.gpu();
         let network = &self.networks[start];
         let mut logits = Vec::with_capacity(self.row_count * self.params.k);
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
-        for rows in order.chunks(BLOCK) {
-            logits.extend(self.logits_of(parameters, start, &self.rows.gather(rows)?)?.read()?);
+        for block in self.rows.blocks(BLOCK) {
+            logits.extend(self.logits_of(parameters, start, &block?)?.read()?);
         }
         let tape = Tape::new(gpu);
         let logits = tape.constant(&gpu.tensor(&logits, [self.row_count, self.params.k])?);
@@ -222,9 +221,8 @@ impl Model {
     /// The most likely groups of the rows of the fit.
     pub(super) fn labels(&self, parameters: &Parameters, start: usize) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(self.row_count);
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
-        for rows in order.chunks(BLOCK) {
-            let logits = self.logits_of(parameters, start, &self.rows.gather(rows)?)?;
+        for block in self.rows.blocks(BLOCK) {
+            let logits = self.logits_of(parameters, start, &block?)?;
             labels.extend(reduce::argmax(logits.gpu(), &logits)?.read_u32()?);
         }
         Ok(labels)
@@ -291,7 +289,7 @@ impl Objective for Model {
         key: Key,
     ) -> Result<Losses<'t>> {
         let network = &self.networks[start];
-        let x = self.rows.gather(&batch.rows)?;
+        let x = self.rows.batch(batch)?;
         let logits = network.logits(tape, parameters, &tape.constant(&x))?;
         let law = if self.learns_sizes() { Some(self.law(tape, parameters, network)?) } else { None };
         let shares = match &law {
@@ -328,11 +326,10 @@ impl Objective for Model {
             return Ok(Vec::new());
         }
         let gpu = parameters.gpu();
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
         let mut counts = vec![0usize; self.params.k];
         let mut sure = 0.0;
-        for rows in order.chunks(BLOCK) {
-            let logits = self.logits_of(parameters, start, &self.rows.gather(rows)?)?;
+        for block in self.rows.blocks(BLOCK) {
+            let logits = self.logits_of(parameters, start, &block?)?;
             let probabilities = softmax::forward(gpu, &logits, 1.0)?;
             let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;
             sure += largest.read()?.iter().map(|&p| f64::from(p)).sum::<f64>();

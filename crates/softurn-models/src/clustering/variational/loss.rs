@@ -8,9 +8,8 @@ use softurn_kernels::ops::matmul::{Activation, Options};
 use softurn_kernels::ops::{gaussian_mixture, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use super::{BLOCK, Params, Prior};
+use super::{BLOCK, Params, Prior, start};
 use crate::clustering::features;
-use crate::clustering::kmeans::KMeans;
 use crate::data::{Dataset, ImageShape, Kind};
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
 use crate::neighbours::nearest_neighbours;
@@ -176,7 +175,7 @@ impl Model {
         let norm = direction.square()?.sum_cols()?.affine(1.0, 1e-8)?.sqrt()?;
         let rows = x.shape().dims()[0];
         let unit = (&direction / &norm.reshape([rows, 1])?)?;
-        let bound = |value: f32| -> Result<Var<'t>> { Ok(tape.constant(&tape.gpu().tensor(&[value], [1])?)) };
+        let bound = |value: f32| -> Result<Var<'t>> { Ok(tape.constant(&tape.gpu().constant(value)?)) };
         let log_variance = self.log_variance.forward(tape, parameters, &hidden, frozen)?;
         let log_variance = log_variance.binary(Binary::Max, &bound(-8.0)?)?.binary(Binary::Min, &bound(2.0)?)?;
         let mean = unit.affine((self.params.latent as f32).sqrt(), 0.0)?;
@@ -191,19 +190,9 @@ impl Model {
         Ok(softurn_kernels::ops::binary::forward(z.gpu(), Binary::Add, &density, &proportions)?)
     }
 
-    /// A batch and a random neighbour of each of its rows, all under random views: `[2B, columns]`.
-    fn views(&self, batch: &Batch, key: Key) -> Result<Tensor> {
-        let [neighbour_key, view_key] = key.split();
-        let count = self.neighbours.ncols();
-        let neighbour =
-            |(i, &row): (usize, &u32)| self.neighbours[[row as usize, below(neighbour_key.child(i as u64), count)]];
-        let mut rows = batch.rows.clone();
-        rows.extend(batch.rows.iter().enumerate().map(neighbour));
-        self.view(&rows, view_key)
-    }
-
-    fn view(&self, rows: &[u32], key: Key) -> Result<Tensor> {
-        features::view(&self.rows.gather(rows)?, self.image, key)
+    /// A batch under a random view of each row: `[rows, columns]`.
+    fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
+        features::view(&self.rows.batch(batch)?, self.image, key)
     }
 
     /// Mean cross-entropy of finding each row's partner among all other rows by the cosine of their encodings
@@ -223,13 +212,13 @@ impl Model {
         })
     }
 
-    /// `log π` of a batch, `[1, k]`, with its gradient.
+    /// `log π` of a batch, `[1, k]` or one number for all, with its gradient.
     fn batch_log_proportions<'t>(&self, tape: &'t Tape, parameters: &Parameters, key: Key) -> Result<Var<'t>> {
         let weights = tape.param(parameters, &self.weights)?;
         match self.params.prior {
             Prior::Uniform => {
-                let k = self.params.k;
-                Ok(tape.constant(&tape.gpu().tensor(&vec![-(k as f32).ln(); k], [1, k])?))
+                // One number for all groups.
+                Ok(tape.constant(&tape.gpu().constant(-(self.params.k as f32).ln())?))
             }
             Prior::Categorical => Ok(weights.log_softmax(1.0)?),
             Prior::Hypergeometric => {
@@ -251,22 +240,22 @@ impl Objective for Model {
         if phase != 2 {
             return Ok(());
         }
-        // k-means on the unit vectors; the mixture starts from its groups, half of each variance shared.
+        // Groups of the unit vectors; the mixture starts from them, half of each variance shared.
         let (k, d) = (self.params.k, self.params.latent);
         let gpu = parameters.gpu().clone();
         let mut units = Vec::with_capacity(self.row_count * d);
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
-        for rows in order.chunks(BLOCK) {
+        for block in self.rows.blocks(BLOCK) {
             let tape = Tape::new(&gpu);
-            let x = tape.constant(&self.rows.gather(rows)?);
+            let x = tape.constant(&block?);
             units.extend(self.encoding(&tape, parameters, &x, true)?.unit.read()?);
         }
-        let points = gpu.tensor(&units, [self.row_count, d])?;
-        let start = KMeans::params(k).starts(20).check()?.fit(&gpu, &points, key)?;
+        let points = Array2::from_shape_vec((self.row_count, d), units.clone())
+            .map_err(|error| Error::argument("data", error.to_string()))?;
+        let start = start::groups(&gpu, &points, k, key)?;
         let scale = (d as f64).sqrt();
         let mut sums = vec![[0.0f64; 2]; k * d];
         let mut counts = vec![0usize; k];
-        for (unit, &label) in units.chunks(d).zip(start.labels()) {
+        for (unit, &label) in units.chunks(d).zip(&start) {
             counts[label as usize] += 1;
             for (j, &u) in unit.iter().enumerate() {
                 let m = f64::from(u) * scale;
@@ -302,6 +291,19 @@ impl Objective for Model {
         Ok(())
     }
 
+    /// In all phases but the decoder's, each row of the batch brings a random neighbour along.
+    fn rows(&self, phase: usize, shuffled: Vec<u32>, key: Key) -> Vec<u32> {
+        if phase == 1 {
+            return shuffled;
+        }
+        let [view_key, _, _] = key.split();
+        let [key, _] = view_key.split();
+        let count = self.neighbours.ncols();
+        let neighbour = |(i, &row): (usize, &u32)| self.neighbours[[row as usize, below(key.child(i as u64), count)]];
+        let neighbours: Vec<u32> = shuffled.iter().enumerate().map(neighbour).collect();
+        [shuffled, neighbours].concat()
+    }
+
     fn losses<'t>(
         &self,
         phase: usize,
@@ -311,18 +313,20 @@ impl Objective for Model {
         key: Key,
     ) -> Result<Losses<'t>> {
         let [view_key, latent_key, prior_key] = key.split();
+        // The first half chose the neighbours.
+        let [_, pairs_key] = view_key.split();
         if phase == 0 {
-            let x = tape.constant(&self.views(batch, view_key)?);
+            let x = tape.constant(&self.view(batch, pairs_key)?);
             return Ok(vec![("contrast", self.contrast(&self.encoding(tape, parameters, &x, false)?.unit)?)]);
         }
         if phase == 1 {
-            let x = self.view(&batch.rows, view_key)?;
+            let x = self.view(batch, view_key)?;
             let code = self.encoding(tape, parameters, &tape.constant(&x), true)?;
             let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
             let loss = self.reconstruction(tape, parameters, &z, &x)?.mean()?;
             return Ok(vec![("reconstruction", loss)]);
         }
-        let x = self.views(batch, view_key)?;
+        let x = self.view(batch, pairs_key)?;
         let code = self.encoding(tape, parameters, &tape.constant(&x), false)?;
         let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
         let reconstruction = self.reconstruction(tape, parameters, &z, &x)?.mean()?;
@@ -353,11 +357,10 @@ impl Objective for Model {
         }
         // How sure the model is on the whole data set, and how evenly it is split; neither needs labels.
         let gpu = parameters.gpu();
-        let order: Vec<u32> = (0..self.row_count as u32).collect();
         let mut counts = vec![0usize; self.params.k];
         let mut sure = 0.0;
-        for rows in order.chunks(BLOCK) {
-            let latent = self.encode(parameters, &self.rows.gather(rows)?)?;
+        for block in self.rows.blocks(BLOCK) {
+            let latent = self.encode(parameters, &block?)?;
             let logits = self.group_logits(parameters, &latent)?;
             let probabilities = softurn_kernels::ops::softmax::forward(gpu, &logits, 1.0)?;
             let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;

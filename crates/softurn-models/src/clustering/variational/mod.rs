@@ -11,10 +11,11 @@
 //!
 //! Training has three phases, none of which sees a label: `contrast` (the encoder learns to tell a row and its nearest
 //! neighbours, all under random views, from other rows), `decode` (the decoder learns alone), and `cluster` (everything,
-//! from a k-means start in the latent space; the contrast stays on).
+//! from groups in the encoder's space that parts of k-means are joined to; the contrast stays on).
 
 mod loss;
 mod params;
+mod start;
 
 use ndarray::Array2;
 use softurn_autodiff::{Parameters, Tape};
