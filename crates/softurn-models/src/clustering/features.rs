@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 use softurn_kernels::ops::augment::{self, Affine};
-use softurn_kernels::{Key, Tensor};
+use softurn_kernels::{Gpu, Key, Tensor};
 
 use crate::data::{Dataset, ImageShape, Kind};
 use crate::{Error, Result};
@@ -69,5 +69,23 @@ impl Scaling {
             }
         }
         Ok(features)
+    }
+
+    /// The scaled rows on the device, `size` at a time.
+    ///
+    /// # Errors
+    /// As [`Scaling::apply`].
+    pub(super) fn blocks(
+        &self,
+        gpu: &Gpu,
+        data: &Dataset,
+        size: usize,
+    ) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
+        let (gpu, features) = (gpu.clone(), self.apply(data)?);
+        Ok((0..features.nrows()).step_by(size).map(move |start| {
+            let end = (start + size).min(features.nrows());
+            let block = features.slice(ndarray::s![start..end, ..]);
+            Ok(gpu.tensor(&block.iter().copied().collect::<Vec<f32>>(), [end - start, features.ncols()])?)
+        }))
     }
 }

@@ -4,4 +4,5 @@ pub mod entropy;
 mod features;
 pub mod gmm;
 pub mod kmeans;
+pub mod partition;
 pub mod variational;

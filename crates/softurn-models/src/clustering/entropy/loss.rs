@@ -1,6 +1,5 @@
 //! The models, one per start, their losses, and the objective that ranks them.
 
-use ndarray::Array2;
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::ops::fisher_hypergeometric::Urn;
 use softurn_kernels::ops::matmul::Activation;
@@ -9,12 +8,12 @@ use softurn_kernels::ops::{gather, one_hot, reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::{BLOCK, GroupSizes, Loss, Params, Score};
+use crate::Result;
 use crate::clustering::features::{self, Scaling};
 use crate::data::{Dataset, ImageShape};
 use crate::distributions::MultivariateFisherHypergeometric;
 use crate::nn::{Linear, Mlp};
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
-use crate::{Error, Result};
 
 /// What the starts are called.
 pub(super) const STARTS: [&str; 10] =
@@ -242,12 +241,7 @@ impl Model {
 
     /// The rows of a data set in blocks on the device, scaled as the model was trained.
     pub(super) fn blocks(&self, data: &Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
-        let (features, gpu): (Array2<f32>, Gpu) = (self.scaling.apply(data)?, self.shares.gpu().clone());
-        Ok((0..data.rows()).step_by(BLOCK).map(move |start| {
-            let part = features.slice(ndarray::s![start..(start + BLOCK).min(features.nrows()), ..]);
-            let values = part.as_slice().ok_or_else(|| Error::argument("data", "is not in rows"))?;
-            Ok(gpu.tensor(values, [part.nrows(), part.ncols()])?)
-        }))
+        self.scaling.blocks(self.counted.gpu(), data, BLOCK)
     }
 
     pub(super) fn starts(&self) -> usize {

@@ -9,7 +9,7 @@ use softurn_kernels::ops::{Noise, gaussian_mixture, gumbel_softmax, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::{BLOCK, Params, Prior, start};
-use crate::clustering::features;
+use crate::clustering::features::{self, Scaling};
 use crate::data::{Dataset, ImageShape, Kind};
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
 use crate::neighbours::nearest_neighbours;
@@ -25,11 +25,12 @@ const LOG_VARIANCE: f32 = -2.0;
 
 /// Networks, mixture and data.
 #[derive(Debug)]
-pub(super) struct Model {
+pub(in crate::clustering) struct Model {
     params: Params,
     kind: Kind,
     image: Option<ImageShape>,
     columns: usize,
+    scaling: Scaling,
     rows: Rows,
     row_count: usize,
     neighbours: Array2<u32>,
@@ -48,14 +49,14 @@ pub(super) struct Model {
 }
 
 /// What the encoder says of rows: a unit vector, and mean and log-variance of the latent.
-pub(super) struct Encoding<'t> {
-    pub(super) unit: Var<'t>,
-    pub(super) mean: Var<'t>,
-    pub(super) log_variance: Var<'t>,
+pub(in crate::clustering) struct Encoding<'t> {
+    pub(in crate::clustering) unit: Var<'t>,
+    pub(in crate::clustering) mean: Var<'t>,
+    pub(in crate::clustering) log_variance: Var<'t>,
 }
 
 impl Model {
-    pub(super) fn new(
+    pub(in crate::clustering) fn new(
         gpu: &Gpu,
         params: &Params,
         data: &Dataset,
@@ -63,14 +64,8 @@ impl Model {
         key: Key,
     ) -> Result<Self> {
         let (columns, d, k) = (data.cols(), params.latent, params.k);
-        let standardized;
-        let features = match data.kind() {
-            Kind::Images => data.features(),
-            Kind::Table => {
-                standardized = data.standardized();
-                standardized.features()
-            }
-        };
+        let scaling = Scaling::of(data);
+        let features = &scaling.apply(data)?;
         let neighbours = nearest_neighbours(features, params.neighbours)?;
         let mut widths = vec![columns];
         widths.extend(&params.hidden);
@@ -96,7 +91,7 @@ impl Model {
         let means = parameters.zeros("mixture.means", [k, d])?;
         let log_variances = parameters.zeros("mixture.log_variances", [k, d])?;
         let weights = parameters.zeros("mixture.log_weights", [1, k])?;
-        let batch = params.batch.min(data.rows());
+        let batch = params.resolved_batch(data.rows());
         let pairs = 2 * batch;
         let square = |f: fn(usize, usize, usize) -> f32| -> Vec<f32> {
             (0..pairs * pairs).map(|at| f(at / pairs, at % pairs, pairs / 2)).collect()
@@ -107,6 +102,7 @@ impl Model {
             kind: data.kind(),
             image: data.image(),
             columns,
+            scaling,
             rows: Rows::new(gpu, features)?,
             row_count: data.rows(),
             neighbours,
@@ -129,41 +125,32 @@ impl Model {
         })
     }
 
-    pub(super) fn k(&self) -> usize {
+    pub(in crate::clustering) fn k(&self) -> usize {
         self.params.k
     }
 
-    pub(super) fn latent(&self) -> usize {
+    pub(in crate::clustering) fn latent(&self) -> usize {
         self.params.latent
     }
 
-    pub(super) fn prior(&self) -> Prior {
+    pub(in crate::clustering) fn prior(&self) -> Prior {
         self.params.prior
     }
 
-    pub(super) fn weights(&self) -> &Param {
+    pub(in crate::clustering) fn weights(&self) -> &Param {
         &self.weights
     }
 
-    pub(super) fn urn(&self) -> &Urn {
+    pub(in crate::clustering) fn urn(&self) -> &Urn {
         &self.urn
     }
 
     /// The rows of a data set in blocks on the device, scaled as the model was trained.
-    pub(super) fn blocks<'a>(&'a self, data: &'a Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + 'a> {
-        if data.cols() != self.columns {
-            let message = format!("has {} columns, the model was fitted on {}", data.cols(), self.columns);
-            return Err(Error::argument("data", message));
-        }
-        let data = if data.kind() == Kind::Table { data.standardized() } else { data.clone() };
-        Ok((0..data.rows()).step_by(BLOCK).map(move |start| {
-            let end = (start + BLOCK).min(data.rows());
-            let values = &data.values()[start * self.columns..end * self.columns];
-            Ok(self.not_itself.gpu().tensor(values, [end - start, self.columns])?)
-        }))
+    pub(in crate::clustering) fn blocks(&self, data: &Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
+        self.scaling.blocks(self.not_itself.gpu(), data, BLOCK)
     }
 
-    pub(super) fn encoding<'t>(
+    pub(in crate::clustering) fn encoding<'t>(
         &self,
         tape: &'t Tape,
         parameters: &Parameters,
@@ -183,7 +170,7 @@ impl Model {
     }
 
     /// `log π_c + log N(z; μ_c, σ_c²)`, `[rows, k]`, without a history.
-    pub(super) fn group_logits(&self, parameters: &Parameters, z: &Tensor) -> Result<Tensor> {
+    pub(in crate::clustering) fn group_logits(&self, parameters: &Parameters, z: &Tensor) -> Result<Tensor> {
         let (means, log_variances) = (parameters.tensor(&self.means)?, parameters.tensor(&self.log_variances)?);
         let density = gaussian_mixture::forward(z.gpu(), z, None, &means, &log_variances)?;
         let proportions = self.log_proportions(parameters)?;
@@ -191,25 +178,54 @@ impl Model {
     }
 
     /// A batch under a random view of each row: `[rows, columns]`.
-    fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
+    pub(in crate::clustering) fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
         features::view(&self.rows.batch(batch)?, self.image, key)
     }
 
     /// Mean cross-entropy of finding each row's partner among all other rows by the cosine of their encodings
     /// (InfoNCE: van den Oord et al. 2018; Chen et al. 2020).
-    fn contrast<'t>(&self, unit: &Var<'t>) -> Result<Var<'t>> {
+    pub(in crate::clustering) fn contrast<'t>(&self, unit: &Var<'t>) -> Result<Var<'t>> {
         let similarity = unit.matmul_with(unit, None, Options { transpose_b: true, ..Options::default() })?;
         let logits = (similarity.affine(1.0 / CONTRAST_TEMPERATURE, 0.0)? + &self.not_itself)?;
         Ok(logits.cross_entropy(&self.partners)?.mean()?)
     }
 
     /// `-log p(x | z)` per row: Bernoulli for images, unit Gaussian (without its constant) for tables.
-    fn reconstruction<'t>(&self, tape: &'t Tape, parameters: &Parameters, z: &Var<'t>, x: &Tensor) -> Result<Var<'t>> {
+    pub(in crate::clustering) fn reconstruction<'t>(
+        &self,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        z: &Var<'t>,
+        x: &Tensor,
+    ) -> Result<Var<'t>> {
         let decoded = self.decoder.forward(tape, parameters, z, false)?;
         Ok(match self.kind {
             Kind::Images => decoded.bernoulli_loss(x)?,
             Kind::Table => decoded.squared_error(x)?.affine(0.5, 0.0)?,
         })
+    }
+
+    /// `E[log N(z; μ_c, σ_c²)]` under `q(z | x)`, `[rows, k]`.
+    pub(in crate::clustering) fn densities<'t>(
+        &self,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        code: &Encoding<'t>,
+    ) -> Result<Var<'t>> {
+        let (means, log_variances) =
+            (tape.param(parameters, &self.means)?, tape.param(parameters, &self.log_variances)?);
+        Ok(code.mean.gaussian_mixture(Some(&code.log_variance), &means, &log_variances)?)
+    }
+
+    /// The mean entropy of `q(z | x)`.
+    pub(in crate::clustering) fn entropy<'t>(&self, code: &Encoding<'t>) -> Result<Var<'t>> {
+        let rows = code.mean.shape().dims()[0] as f32;
+        Ok(code.log_variance.sum()?.affine(0.5 / rows, 0.5 * (1.0 + LN_TAU) * self.params.latent as f32)?)
+    }
+
+    /// How much the contrast counts beside the bound, which grows with the columns.
+    pub(in crate::clustering) fn contrast_weight(&self) -> f32 {
+        self.columns as f32 / 8.0
     }
 
     /// `log π` of a batch, `[1, k]` or one number for all, with its gradient if there is one.
@@ -359,7 +375,7 @@ impl Objective for Model {
         let log_responsibilities = logits.log_softmax(1.0)?;
         let responsibilities = log_responsibilities.exp()?;
         // KL(q(c) q(z) || p(c) p(z | c)): the entropy of q(z) loses its constant to log N's.
-        let density = code.mean.gaussian_mixture(Some(&code.log_variance), &means, &log_variances)?;
+        let density = self.densities(tape, parameters, &code)?;
         let groups = match &law {
             Law::Exchangeable(sizes) => {
                 let bracket = (&log_responsibilities - &density)?;
@@ -376,11 +392,9 @@ impl Objective for Model {
                 (&bracket * &responsibilities)?.sum_cols()?.mean()?
             }
         };
-        let rows = x.shape().dims()[0] as f32;
-        let entropy = code.log_variance.sum()?.affine(0.5 / rows, 0.5 * (1.0 + LN_TAU) * self.params.latent as f32)?;
-        let divergence = (groups - &entropy)?;
+        let divergence = (groups - &self.entropy(&code)?)?;
         let contrast = self.contrast(&code.unit)?;
-        let weighted = contrast.affine(self.columns as f32 / 8.0, 0.0)?;
+        let weighted = contrast.affine(self.contrast_weight(), 0.0)?;
         let loss = ((&reconstruction + &divergence)? + &weighted)?;
         Ok(vec![("loss", loss), ("reconstruction", reconstruction), ("divergence", divergence), ("contrast", contrast)])
     }

@@ -31,7 +31,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 
 pub use params::{Params, Prior, Start};
 
-use self::loss::Model;
+pub(in crate::clustering) use self::loss::Model;
 use crate::Result;
 use crate::data::Dataset;
 use crate::train::{self, Session};
@@ -90,7 +90,7 @@ impl Variational {
         let [init_key, key] = key.split();
         let mut parameters = Parameters::new(gpu);
         let model = Model::new(gpu, &self.params, data, &mut parameters, init_key)?;
-        Ok(Training { model, parameters, sizes: [data.rows(), self.params.batch.min(data.rows())], key })
+        Ok(Training { model, parameters, sizes: [data.rows(), self.params.resolved_batch(data.rows())], key })
     }
 
     /// Epochs of each phase for a data set of so many rows.
@@ -117,7 +117,7 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedVariational> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        Ok(FittedVariational { model: self.model, parameters: self.parameters })
+        Ok(FittedVariational::new(self.model, self.parameters))
     }
 }
 
@@ -129,6 +129,10 @@ pub struct FittedVariational {
 }
 
 impl FittedVariational {
+    pub(in crate::clustering) fn new(model: Model, parameters: Parameters) -> Self {
+        Self { model, parameters }
+    }
+
     /// The probabilities of each row's groups, `[rows, k]`.
     ///
     /// # Errors

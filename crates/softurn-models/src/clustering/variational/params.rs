@@ -52,7 +52,7 @@ pub struct Params {
 }
 
 impl Params {
-    pub(super) fn new(k: usize) -> Self {
+    pub(in crate::clustering) fn new(k: usize) -> Self {
         Self {
             k,
             prior: Prior::default(),
@@ -128,6 +128,10 @@ impl Params {
         self
     }
 
+    pub(in crate::clustering) fn resolved_batch(&self, rows: usize) -> usize {
+        self.batch.min(rows)
+    }
+
     /// `[pretraining, clustering]` epochs for a data set of so many rows, with what was not set filled in.
     pub fn resolved_epochs(&self, rows: usize) -> [usize; 2] {
         let steps = (rows / self.batch.max(1)).max(1);
@@ -161,7 +165,7 @@ impl Params {
     }
 
     /// Checks what depends on the data.
-    pub(super) fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
+    pub(in crate::clustering) fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
         if self.k > data.rows() {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
