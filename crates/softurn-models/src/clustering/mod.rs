@@ -4,4 +4,5 @@ pub mod entropy;
 mod features;
 pub mod gmm;
 pub mod kmeans;
+mod saved;
 pub mod variational;
