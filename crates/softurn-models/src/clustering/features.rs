@@ -1,6 +1,7 @@
 //! What the deep methods share: features as a network takes them, and random views of them.
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::augment::{self, Affine};
 use softurn_kernels::{Gpu, Key, Tensor};
 
@@ -26,7 +27,7 @@ pub(super) fn view(x: &Tensor, image: Option<ImageShape>, key: Key) -> Result<Te
 
 /// Columns of a table less their mean, over their standard deviation, both of the rows that a model was fitted on; a
 /// constant column becomes 0. Images stay as they are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Scaling {
     columns: usize,
     /// Mean, and one over the deviation.
@@ -49,10 +50,9 @@ impl Scaling {
         Self { columns: data.cols(), table }
     }
 
-    /// Columns as they are.
-    #[cfg(test)]
-    pub(super) fn none(columns: usize) -> Self {
-        Self { columns, table: None }
+    /// Columns of the data that this was made of.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
     }
 
     /// # Errors
@@ -71,21 +71,21 @@ impl Scaling {
         Ok(features)
     }
 
-    /// The scaled rows on the device, `size` at a time.
+    /// The scaled rows of a data set on the device, `size` at a time.
     ///
     /// # Errors
-    /// As [`Scaling::apply`].
+    /// As [`Scaling::apply`], and those of the device.
     pub(super) fn blocks(
         &self,
         gpu: &Gpu,
         data: &Dataset,
         size: usize,
     ) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
-        let (gpu, features) = (gpu.clone(), self.apply(data)?);
-        Ok((0..features.nrows()).step_by(size).map(move |start| {
-            let end = (start + size).min(features.nrows());
-            let block = features.slice(ndarray::s![start..end, ..]);
-            Ok(gpu.tensor(&block.iter().copied().collect::<Vec<f32>>(), [end - start, features.ncols()])?)
+        let (features, gpu) = (self.apply(data)?, gpu.clone());
+        Ok((0..data.rows()).step_by(size).map(move |start| {
+            let part = features.slice(ndarray::s![start..(start + size).min(features.nrows()), ..]);
+            let values: Vec<f32> = part.iter().copied().collect();
+            Ok(gpu.tensor(&values, [part.nrows(), part.ncols()])?)
         }))
     }
 }

@@ -5,4 +5,5 @@ mod features;
 pub mod gmm;
 pub mod kmeans;
 pub mod partition;
+mod saved;
 pub mod variational;

@@ -16,6 +16,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 use crate::{Error, Result};
 pub use batches::Rows;
 pub use checkpoint::Progress;
+pub(crate) use checkpoint::replace_file;
 
 /// A stretch of training with its own optimizer state and learning rate.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,6 @@ use softurn_kernels::{Gpu, GpuConfig, Key};
 use super::loss::Model;
 use super::{GroupSizes, Loss, Params};
 use crate::Result;
-use crate::clustering::features::Scaling;
 use crate::data::Dataset;
 use crate::metrics::adjusted_rand_index;
 
@@ -29,9 +28,9 @@ impl Landscape {
     fn new(points: &[[f64; 2]], gamma: f64) -> Result<Self> {
         let params = Params::new(2).loss(Loss::MutualInformation).sizes(GroupSizes::Uniform).gamma(gamma as f32);
         let at = |(i, j): (usize, usize)| points[i][j] as f32;
-        let data = Dataset::table("plane", Array2::from_shape_fn((points.len(), 2), at)).unwrap();
+        let points = Array2::from_shape_fn((points.len(), 2), at);
         let mut parameters = Parameters::new(gpu());
-        let model = Model::new(gpu(), &params.starts(1), &data, Scaling::none(2), &mut parameters, Key::new(0))?;
+        let model = Model::new(gpu(), &params.starts(1), &points, None, &mut parameters, Key::new(0))?;
         Ok(Self { model, parameters })
     }
 

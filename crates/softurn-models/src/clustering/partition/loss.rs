@@ -7,11 +7,11 @@ use softurn_kernels::ops::{one_hot, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::{Params, Weights};
+use crate::Result;
 use crate::clustering::variational;
 use crate::data::Dataset;
 use crate::distributions::{MultivariateFisherHypergeometric, RandomPartition, Temperature};
 use crate::train::{Batch, Losses, Objective, Phase};
-use crate::Result;
 
 /// The variational model and what a partition adds.
 #[derive(Debug)]
