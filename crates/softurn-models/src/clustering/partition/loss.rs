@@ -50,6 +50,7 @@ impl Model {
         })
     }
 
+    #[cfg(test)]
     pub(super) fn weights(&self) -> &Param {
         &self.weights
     }
