@@ -37,7 +37,7 @@ impl Model {
         key: Key,
     ) -> Result<Self> {
         let base = variational::Model::new(gpu, &params.base, data, parameters, key)?;
-        let k = base.k();
+        let k = base.network.k();
         let rows = 2 * params.base.resolved_batch(data.rows()) as u32;
         let ranks: Vec<f32> = (1..=k).rev().map(|rank| rank as f32).collect();
         Ok(Self {
@@ -115,7 +115,7 @@ impl Objective for Model {
         self.base.begin(phase, parameters, key)?;
         if phase == 2 {
             // The start's shares are the prior's first ones, and the posterior's where it learns its own.
-            let weights = parameters.tensor(self.base.weights())?.read()?;
+            let weights = parameters.tensor(&self.base.network.weights)?.read()?;
             parameters.set(&self.weights, &weights)?;
         }
         Ok(())
@@ -140,21 +140,21 @@ impl Objective for Model {
         let [_, view_key] = view_key.split();
         let rows = batch.rows.len() as f32;
         let x = self.base.view(batch, view_key)?;
-        let code = self.base.encoding(tape, parameters, &tape.constant(&x), false)?;
+        let code = self.base.network.encoding(tape, parameters, &tape.constant(&x), false)?;
         let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
-        let reconstruction = self.base.reconstruction(tape, parameters, &z, &x)?.mean()?;
-        let densities = self.base.densities(tape, parameters, &code)?;
+        let reconstruction = self.base.network.reconstruction(tape, parameters, &z, &x)?.mean()?;
+        let densities = self.base.network.densities(tape, parameters, &code)?;
         let prior =
-            MultivariateFisherHypergeometric::with_urn(tape.param(parameters, self.base.weights())?, &self.urn)?;
+            MultivariateFisherHypergeometric::with_urn(tape.param(parameters, &self.base.network.weights)?, &self.urn)?;
         let log_proportions = tape.constant(&prior.mean()?).affine(1.0 / rows, 1e-6)?.log()?;
         let posterior = self.posterior(tape, parameters, densities.value(), &log_proportions)?;
         let temperature = Temperature::new(self.params.temperature)?;
         let relaxation = Relaxation { kind: Kind::Neural, temperature: self.params.temperature };
         let [groups, sizes] = posterior.rsample_with_sizes(draw_key, temperature, relaxation)?;
-        let groups = groups.reshape([batch.rows.len(), self.base.k()])?;
+        let groups = groups.reshape([batch.rows.len(), self.base.network.k()])?;
         // KL(q(z) || N_k) of each row's group: the entropy of q(z) is that of its Gaussian.
         let expected = (&groups * &densities)?.sum()?.affine(-1.0 / rows, 0.0)?;
-        let divergence = (expected - &self.base.entropy(&code)?)?;
+        let divergence = (expected - &self.base.network.entropy(&code)?)?;
         let of_sizes = Self::size_divergence(posterior.sizes(), &prior, &sizes)?.affine(1.0 / rows, 0.0)?;
         // The prior's scores are equal: each order has probability 1 / rows!.
         let orders: f64 = (1..=batch.rows.len()).map(|i| (i as f64).ln()).sum();

@@ -22,6 +22,8 @@ mod params;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use ndarray::Array2;
 use softurn_autodiff::Parameters;
 use softurn_kernels::{Gpu, Key};
@@ -33,6 +35,9 @@ use super::variational::FittedVariational;
 use crate::Result;
 use crate::data::Dataset;
 use crate::train::{self, Session};
+
+/// How saved models are told apart.
+const METHOD: &str = "partition";
 
 /// Checked settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,7 +124,7 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedPartition> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        Ok(FittedPartition { fitted: FittedVariational::new(self.model.base, self.parameters) })
+        Ok(FittedPartition { fitted: FittedVariational::new(self.model.base, self.parameters)? })
     }
 }
 
@@ -130,6 +135,32 @@ pub struct FittedPartition {
 }
 
 impl FittedPartition {
+    /// Writes the model to a file in the safetensors format.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.fitted.save_as(path.as_ref(), METHOD)
+    }
+
+    /// Reads a model that [`FittedPartition::save`] wrote: on the same adapter, it predicts with the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, or of another method.
+    pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self { fitted: FittedVariational::load_as(gpu, path.as_ref(), METHOD)? })
+    }
+
+    /// The group of every row that was fitted, each less than `k`.
+    pub fn labels(&self) -> &[u32] {
+        self.fitted.labels()
+    }
+
+    /// Rows in every group, `[k]`, of those that were fitted.
+    pub fn group_sizes(&self) -> Vec<usize> {
+        self.fitted.group_sizes()
+    }
+
     /// The probabilities of each row's groups, `[rows, k]`.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Settings of variational deep clustering and their checks.
 
+use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
 use super::{BLOCK, Variational};
@@ -8,7 +9,7 @@ use crate::distributions::Temperature;
 use crate::{Error, Result};
 
 /// The law of the group sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Prior {
     /// All groups are equally likely, for good.
     Uniform,
@@ -24,7 +25,7 @@ pub enum Prior {
 }
 
 /// Where the groups come from that clustering starts with, in the encoder's space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Start {
     /// k-means, which prefers groups of one size: it splits a large group before it separates two small ones, and keeps a
     /// group whole that has two shapes.
@@ -36,7 +37,7 @@ pub enum Start {
 }
 
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) k: usize,
     pub(super) prior: Prior,
