@@ -105,7 +105,7 @@ pub struct Settings {
     /// Where the first groups come from [default: kmeans]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub start: Option<Start>,
-    /// Widths of the encoder's hidden layers; the decoder mirrors them; 0 alone: a linear model (entropy) [default: 256,128]
+    /// Widths of the encoder's hidden layers; the decoder mirrors them; entropy also takes 0 alone: none [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
     /// Width of the latent space [default: 16]
@@ -118,16 +118,16 @@ pub struct Settings {
     /// Group sizes: learned, all equal, or a share of each group [default: learned]
     #[arg(long, value_name = "learned|uniform|X,X,...", help_heading = "Entropy clustering")]
     pub sizes: Option<String>,
-    /// Weight of the group sizes, 0 to 10000 [default: 1]
+    /// Weight of the group sizes, 0 to 10000 [default: 10, with mutual-information 1]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub lambda: Option<f64>,
     /// Weight of the margin term [default: 0.001]; of the method partition: of the group sizes [default: 1]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub gamma: Option<f64>,
-    /// Weight of agreement with random views [default: 1, of a linear model 0]
+    /// Weight of agreement with random views [default: 1, without hidden layers 0]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub consistency: Option<f64>,
-    /// Models that are trained one after another, of which the best is kept [default: 1, of a linear model 5]
+    /// Models that are trained one after another, of which the best is kept [default: 1, without hidden layers 5]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Entropy clustering")]
     pub starts: Option<usize>,
 
@@ -141,16 +141,16 @@ pub struct Settings {
     #[arg(long, value_name = "X", help_heading = "Random partitions")]
     pub delta: Option<f64>,
 
-    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000, linear 600]
+    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
-    /// Rows of a minibatch [default: 256; of a linear model 0: all rows]
+    /// Rows of a minibatch; entropy without hidden layers: 0, all rows [default: 256]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's largest step size; pretraining takes six times as much [default: 0.0005; entropy: 0.001, linear 0.05]
+    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05 [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
     /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]

@@ -115,7 +115,9 @@ impl Job<'_> {
                 method.check_data(self.gpu, self.data).map_err(failure)?;
                 self.headline();
                 let training = method.start(self.gpu, self.data, key).map_err(failure)?;
-                self.train(config, |session| training.run(session))
+                let (dir, outcome) = self.train(config, |session| training.run(session))?;
+                let learned = if sizes_of(config)? == GroupSizes::Learned { outcome.learned } else { None };
+                Ok((dir, Outcome { learned, ..outcome }))
             }
             method => {
                 self.headline();
@@ -248,7 +250,7 @@ fn entropy(config: &Config) -> Result<Entropy> {
             Some(Loss::SelfLabel) | None => entropy::Loss::SelfLabel,
             Some(Loss::Collision) => entropy::Loss::Collision,
         })
-        .sizes(sizes(config.sizes.as_deref().unwrap_or("learned"))?)
+        .sizes(sizes_of(config)?)
         .hidden(if config.is_linear() { Vec::new() } else { config.hidden.clone() })
         .learning_rate(config.learning_rate as f32);
     if config.batch > 0 {
@@ -273,11 +275,11 @@ fn entropy(config: &Config) -> Result<Entropy> {
 }
 
 /// `learned`, `uniform`, or shares with commas.
-fn sizes(text: &str) -> Result<GroupSizes> {
-    match text {
+fn sizes_of(config: &Config) -> Result<GroupSizes> {
+    match config.sizes.as_deref().unwrap_or("learned") {
         "learned" => Ok(GroupSizes::Learned),
         "uniform" => Ok(GroupSizes::Uniform),
-        _ => {
+        text => {
             let shares: std::result::Result<Vec<f32>, _> = text.split(',').map(|share| share.trim().parse()).collect();
             let message = || format!("'{text}' is neither learned, nor uniform, nor shares such as 0.5,0.3,0.2");
             shares.map(GroupSizes::Given).map_err(|_| Failure::bad_input("--sizes", message()))

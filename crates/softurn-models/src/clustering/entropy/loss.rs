@@ -28,6 +28,8 @@ const EVENNESS: f32 = 0.3;
 /// Expectation maximisation ends when no label changes by as much, or after so many iterations.
 const TOLERANCE: f32 = 1e-3;
 const ITERATIONS: u32 = 50;
+/// Those of the collision loss take Newton steps of their own.
+const COLLISION_ITERATIONS: u32 = 10;
 
 /// The data that networks are trained on, and one network for each start.
 #[derive(Debug)]
@@ -132,12 +134,8 @@ impl Model {
     }
 
     fn settings(&self, loss: self_label::Loss) -> self_label::Settings {
-        self_label::Settings {
-            loss,
-            lambda: self.params.resolved_lambda(),
-            iterations: ITERATIONS,
-            tolerance: TOLERANCE,
-        }
+        let iterations = if loss == self_label::Loss::Collision { COLLISION_ITERATIONS } else { ITERATIONS };
+        self_label::Settings { loss, lambda: self.params.resolved_lambda(), iterations, tolerance: TOLERANCE }
     }
 
     fn label_loss(&self) -> Option<self_label::Loss> {
