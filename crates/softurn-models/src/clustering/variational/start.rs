@@ -25,9 +25,9 @@ pub(super) fn groups(gpu: &Gpu, points: &Array2<f32>, k: usize, key: Key) -> Res
     let values = points.as_standard_layout();
     let tensor = gpu.tensor(values.as_slice().unwrap_or_default(), [rows, cols])?;
     if parts <= k || rows <= NEIGHBOURS {
-        return Ok(KMeans::params(k).starts(20).check()?.fit(gpu, &tensor, key)?.labels().to_vec());
+        return Ok(KMeans::params(k).starts(20).check()?.fit_points(gpu, &tensor, key)?.labels().to_vec());
     }
-    let labels = KMeans::params(parts).starts(5).check()?.fit(gpu, &tensor, key)?.labels().to_vec();
+    let labels = KMeans::params(parts).starts(5).check()?.fit_points(gpu, &tensor, key)?.labels().to_vec();
     let neighbours = nearest_neighbours(points, NEIGHBOURS)?;
     Ok(join(&labels, parts, &neighbours, k))
 }
@@ -98,7 +98,7 @@ mod tests {
         let found = groups(&gpu, &points, 4, Key::new(0)).unwrap();
         assert!(adjusted_rand_index(&found, &truth).unwrap() > 0.99);
         let tensor = gpu.tensor(points.as_slice().unwrap(), [660, 2]).unwrap();
-        let plain = KMeans::params(4).starts(20).check().unwrap().fit(&gpu, &tensor, Key::new(0)).unwrap();
+        let plain = KMeans::params(4).starts(20).check().unwrap().fit_points(&gpu, &tensor, Key::new(0)).unwrap();
         assert!(adjusted_rand_index(plain.labels(), &truth).unwrap() < 0.9);
         assert_eq!(found, groups(&gpu, &points, 4, Key::new(0)).unwrap());
     }

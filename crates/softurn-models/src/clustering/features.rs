@@ -1,0 +1,99 @@
+//! What the deep methods share: features as a network takes them, and random views of them.
+
+use ndarray::Array2;
+use softurn_kernels::ops::augment::{self, Affine};
+use softurn_kernels::{Key, Tensor};
+
+use crate::data::{Dataset, ImageShape, Kind};
+use crate::{Error, Result};
+
+/// What a random view does to an image: degrees turned to radians, and shares of its half side.
+const VIEW: Affine = Affine { max_rotation: 0.174_532_93, max_scale: 0.1, max_shear: 0.139_626_34, max_shift: 0.12 };
+/// What a random view does to a standardised table: added noise, and the chance that a feature is hidden.
+const NOISE: f32 = 0.1;
+const DROPOUT: f32 = 0.1;
+
+/// Rows under random views: affine maps of images, noise and hidden features of tables.
+pub(super) fn view(x: &Tensor, image: Option<ImageShape>, key: Key) -> Result<Tensor> {
+    Ok(match image {
+        Some(shape) => {
+            let shape = augment::ImageShape { height: shape.height, width: shape.width, channels: shape.channels };
+            augment::affine(x.gpu(), x, shape, &VIEW, key)?
+        }
+        None => augment::corrupt(x.gpu(), x, NOISE, DROPOUT, key)?,
+    })
+}
+
+/// Columns of a table less their mean, over their standard deviation, both of the rows that a model was fitted on; a
+/// constant column becomes 0. Images stay as they are.
+#[derive(Debug, Clone)]
+pub(super) struct Scaling {
+    columns: usize,
+    /// Mean, and one over the deviation.
+    table: Option<Vec<[f64; 2]>>,
+}
+
+impl Scaling {
+    pub(super) fn of(data: &Dataset) -> Self {
+        let rows = data.rows() as f64;
+        let column = |column: ndarray::ArrayView1<'_, f32>| {
+            let first = column[0];
+            if column.iter().all(|&value| value == first) {
+                return [f64::from(first), 0.0];
+            }
+            let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / rows;
+            let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
+            [mean, variance.sqrt().recip()]
+        };
+        let table = (data.kind() == Kind::Table).then(|| data.features().columns().into_iter().map(column).collect());
+        Self { columns: data.cols(), table }
+    }
+
+    /// Columns as they are.
+    pub(super) fn none(columns: usize) -> Self {
+        Self { columns, table: None }
+    }
+
+    /// These rows of the data, one after the other, as the model takes them.
+    ///
+    /// # Errors
+    /// When the data has another number of columns.
+    pub(super) fn rows(&self, data: &Dataset, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        self.check(data)?;
+        let values = data.values();
+        let mut taken = Vec::with_capacity(rows.size_hint().0 * self.columns);
+        for row in rows {
+            let row = &values[row * self.columns..(row + 1) * self.columns];
+            match &self.table {
+                Some(table) => taken.extend(row.iter().zip(table).map(|(&value, scale)| scaled(value, scale))),
+                None => taken.extend_from_slice(row),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// # Errors
+    /// When the data has another number of columns.
+    pub(super) fn apply(&self, data: &Dataset) -> Result<Array2<f32>> {
+        self.check(data)?;
+        let mut features = data.features().clone();
+        if let Some(table) = &self.table {
+            for (mut column, scale) in features.columns_mut().into_iter().zip(table) {
+                column.mapv_inplace(|value| scaled(value, scale));
+            }
+        }
+        Ok(features)
+    }
+
+    fn check(&self, data: &Dataset) -> Result<()> {
+        if data.cols() == self.columns {
+            return Ok(());
+        }
+        let message = format!("has {} columns, the model was fitted on {}", data.cols(), self.columns);
+        Err(Error::argument("data", message))
+    }
+}
+
+fn scaled(value: f32, [mean, scale]: &[f64; 2]) -> f32 {
+    ((f64::from(value) - mean) * scale) as f32
+}
