@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
-use crate::methods::{self, METHODS};
+use crate::methods::{self, DEC, ENTROPY, GMM, IDEC, KMEANS, METHODS};
 
 /// Prior over the assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -35,6 +35,28 @@ impl fmt::Display for Prior {
             Prior::Hypergeometric => "hypergeometric",
         })
     }
+}
+
+/// What entropy clustering minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Reverse cross-entropy with soft labels in closed form
+    SelfLabel,
+    /// Collision cross-entropy, whose labels come closer to hard ones
+    Collision,
+    /// Mutual information, by gradient descent alone
+    MutualInformation,
+}
+
+/// What a component of the Gaussian mixture may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Covariance {
+    /// A variance for each column
+    Diagonal,
+    /// Any covariance matrix
+    Full,
 }
 
 /// Settings that a person gave; what is absent falls back to the next layer.
@@ -67,23 +89,49 @@ pub struct Settings {
     /// Prior over the assignments [default: hypergeometric]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
-    /// Widths of the encoder's hidden layers; the decoder mirrors them [default: 256,128]
+    /// Widths of the encoder's hidden layers; the decoder mirrors them; 0 alone: a linear model (entropy) [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
     /// Width of the latent space [default: 16]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
-    /// Epochs of the main training [default: enough for 280 steps, at least 8]
+    /// What the method entropy minimises [default: self-label]
+    #[arg(long, value_name = "NAME", help_heading = "Entropy clustering")]
+    pub loss: Option<Loss>,
+    /// Group sizes: learned, all equal, or a share of each group [default: learned]
+    #[arg(long, value_name = "learned|uniform|X,X,...", help_heading = "Entropy clustering")]
+    pub sizes: Option<String>,
+    /// Weight of the group sizes, 0 to 10000 [default: 1]
+    #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
+    pub lambda: Option<f64>,
+    /// Weight of the margin term [default: 0.001]
+    #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
+    pub gamma: Option<f64>,
+    /// Weight of agreement with random views [default: 1, of a linear model 0]
+    #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
+    pub consistency: Option<f64>,
+    /// Models that are trained one after another, of which the best is kept [default: 1, of a linear model 5]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Entropy clustering")]
+    pub starts: Option<usize>,
+
+    /// What a component of the Gaussian mixture may look like [default: diagonal]
+    #[arg(long, value_name = "NAME", help_heading = "Baselines")]
+    pub covariance: Option<Covariance>,
+    /// Weight of reconstruction in the clustering phase of idec [default: 0.1]
+    #[arg(long, value_name = "X", help_heading = "Baselines")]
+    pub reconstruction: Option<f64>,
+
+    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000, linear 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
-    /// Rows of a minibatch [default: 256]
+    /// Rows of a minibatch [default: 256; of a linear model and of kmeans 0: all rows]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's largest step size; pretraining takes six times as much [default: 0.0005]
+    /// Adam's largest step size; pretraining takes six times as much [default: 0.0005; entropy: 0.001, linear 0.05]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
     /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]
@@ -132,6 +180,22 @@ pub struct Config {
     pub hidden: Vec<usize>,
     /// Width of the latent space.
     pub latent: usize,
+    /// What the method entropy minimises.
+    pub loss: Option<Loss>,
+    /// `learned`, `uniform` or shares.
+    pub sizes: Option<String>,
+    /// Weight of the group sizes.
+    pub lambda: Option<f64>,
+    /// Weight of the margin term.
+    pub gamma: Option<f64>,
+    /// Weight of agreement with random views.
+    pub consistency: Option<f64>,
+    /// Models of which the best is kept.
+    pub starts: Option<usize>,
+    /// What a component of the Gaussian mixture may look like.
+    pub covariance: Option<Covariance>,
+    /// Weight of reconstruction in idec.
+    pub reconstruction: Option<f64>,
     /// Epochs of the main training; set before a deep run is written.
     pub epochs: Option<usize>,
     /// Epochs of pretraining; set before a deep run is written.
@@ -148,14 +212,23 @@ pub struct Config {
     pub adapter: Option<String>,
 }
 
-fn defaults() -> Settings {
+/// What stands where `given` says nothing; it depends on the method, and on whether its model is linear.
+fn defaults(given: &Table) -> Settings {
+    let method = given.get("method").and_then(Value::as_str);
+    let linear = method == Some(ENTROPY) && given.get("hidden").is_some_and(|hidden| *hidden == Value::from(vec![0]));
+    let (batch, learning_rate) = match method {
+        Some(ENTROPY) if linear => (0, 5e-2),
+        Some(ENTROPY | DEC | IDEC) => (256, 1e-3),
+        Some(KMEANS | GMM) => (0, 5e-4),
+        _ => (256, 5e-4),
+    };
     Settings {
         method: Some(METHODS[0].name.into()),
         prior: Some(Prior::Hypergeometric),
         hidden: Some(vec![256, 128]),
         latent: Some(16),
-        batch: Some(256),
-        learning_rate: Some(5e-4),
+        batch: Some(batch),
+        learning_rate: Some(learning_rate),
         temperature: Some(1.0),
         seed: Some(0),
         ..Settings::default()
@@ -168,11 +241,13 @@ impl Config {
     /// # Errors
     /// [`Failure::BadInput`] naming the key in the file or the flag.
     pub fn resolve(flags: &Settings, file: Option<&Path>) -> Result<Self> {
-        let mut table = table_of(&defaults())?;
+        let mut given = Table::new();
         if let Some(path) = file {
-            table.extend(read_settings("--config", path)?);
+            given.extend(read_settings("--config", path)?);
         }
-        table.extend(table_of(flags)?);
+        given.extend(table_of(flags)?);
+        let mut table = table_of(&defaults(&given))?;
+        table.extend(given);
         for key in ["data", "k"] {
             if !table.contains_key(key) {
                 return Err(Failure::bad_input(flag(key), "missing; give it as a flag or in a --config file"));
@@ -186,8 +261,9 @@ impl Config {
 
     /// Reads the resolved configuration that an earlier run stored.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut table = table_of(&defaults())?;
-        table.extend(read_settings("--resume", path)?);
+        let given = read_settings("--resume", path)?;
+        let mut table = table_of(&defaults(&given))?;
+        table.extend(given);
         table.try_into().map_err(|error: toml::de::Error| Failure::bad_input(path.display(), error.message()))
     }
 
@@ -201,12 +277,35 @@ impl Config {
         };
         positive("k", self.k as f64)?;
         positive("latent", self.latent as f64)?;
-        positive("batch", self.batch as f64)?;
+        match self.method.as_str() {
+            GMM if self.batch > 0 => {
+                let message = format!("--method {GMM} takes all rows at once; --method {KMEANS} has mini-batches");
+                return Err(Failure::bad_input("--batch", message));
+            }
+            KMEANS | GMM => {}
+            _ if self.is_linear() => {}
+            _ => positive("batch", self.batch as f64)?,
+        }
         positive("epochs", self.epochs.unwrap_or(1) as f64)?;
         positive("learning_rate", self.learning_rate)?;
         positive("temperature", self.temperature)?;
-        for &width in &self.hidden {
-            positive("hidden", width as f64)?;
+        if !self.is_linear() {
+            for &width in &self.hidden {
+                positive("hidden", width as f64)?;
+            }
+        }
+        let of_methods = [
+            ("loss", ENTROPY, self.loss.is_some()),
+            ("sizes", ENTROPY, self.sizes.is_some()),
+            ("lambda", ENTROPY, self.lambda.is_some()),
+            ("gamma", ENTROPY, self.gamma.is_some()),
+            ("consistency", ENTROPY, self.consistency.is_some()),
+            ("starts", ENTROPY, self.starts.is_some()),
+            ("covariance", GMM, self.covariance.is_some()),
+            ("reconstruction", IDEC, self.reconstruction.is_some()),
+        ];
+        if let Some((key, method, _)) = of_methods.into_iter().find(|&(_, method, set)| set && self.method != method) {
+            return Err(Failure::bad_input(flag(key), format!("is a setting of --method {method}")));
         }
         if let Some(rows) = self.rows {
             positive("rows", rows as f64)?;
@@ -219,6 +318,11 @@ impl Config {
             return Err(Failure::bad_input("--label-column", "cannot be used together with --labels"));
         }
         Ok(())
+    }
+
+    /// Whether the method is entropy without hidden layers.
+    pub fn is_linear(&self) -> bool {
+        self.method == ENTROPY && self.hidden == [0]
     }
 
     /// Checks what only the loaded data can tell: enough rows for the clusters, one label per row.
@@ -282,6 +386,14 @@ const KEYS: &[&str] = &[
     "prior",
     "hidden",
     "latent",
+    "loss",
+    "sizes",
+    "lambda",
+    "gamma",
+    "consistency",
+    "starts",
+    "covariance",
+    "reconstruction",
     "epochs",
     "pretrain_epochs",
     "batch",

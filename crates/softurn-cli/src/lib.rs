@@ -6,6 +6,7 @@ pub mod args;
 pub mod config;
 pub mod devices;
 pub mod failure;
+pub mod fit;
 pub mod interrupt;
 pub mod methods;
 pub mod progress;

@@ -1,25 +1,21 @@
 //! `softurn cluster`: everything that can be wrong with the input comes before the first byte is written.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
-use anyhow::Context;
 use ndarray::Array2;
-use serde_json::{Map, Value, json};
-use softurn::clustering::gmm::GaussianMixture;
-use softurn::clustering::kmeans::KMeans;
-use softurn::clustering::variational::{self, Variational};
-use softurn::data::{self, Dataset, Kind};
+use serde_json::Value;
+use softurn::data::{self, Dataset};
 use softurn::metrics;
-use softurn::train::{Event, Session};
 use softurn::{Gpu, GpuConfig, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Prior};
+use crate::config::Config;
 use crate::failure::{Failure, Result};
+use crate::fit::{self, Job, Outcome};
+use crate::methods::{self, ENTROPY};
 use crate::progress::Progress;
 use crate::report::{self, Baseline, Curve, Groups, Images, Phase, ReportData, Scores, Truth, pca};
-use crate::rundir::{self, CHECKPOINT, METRICS, REPORT, RunDir, TIMING};
+use crate::rundir::{self, METRICS, REPORT, RunDir, TIMING};
 use crate::summary::Summary;
 
 /// Baselines are shown in the report of a deep run when they cost next to nothing.
@@ -49,18 +45,6 @@ pub fn configure(args: &ClusterArgs) -> Result<Config> {
 /// The child of the seed's key that chooses the rows of `--keep`.
 const KEEP: u64 = 0x6b65_6570;
 
-/// What a method has found.
-struct Outcome {
-    /// `[rows, k]`
-    probabilities: Array2<f32>,
-    /// `[rows, d]`: what the picture and the silhouette are made of.
-    latent: Array2<f32>,
-    /// Proportions by the model's prior.
-    learned: Option<Vec<f64>>,
-    seconds: f64,
-    samples: f64,
-}
-
 /// Runs the clustering and writes the run directory; `stop` asks for an early, resumable end.
 ///
 /// # Errors
@@ -72,20 +56,10 @@ pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
     let gpu = Gpu::new(GpuConfig { adapter: config.adapter.clone(), ..GpuConfig::default() })
         .map_err(|error| Failure::bad_input("--adapter", error))?;
     let mut progress = Progress::new(args.quiet);
-    let (dir, outcome) = match config.method.as_str() {
-        "variational" => fit_variational(&mut config, &data, &gpu, args, stop, &mut progress)?,
-        method => {
-            progress.note(&headline(&data, &gpu));
-            let outcome = fit_baseline(method, &config, &data, &gpu)?;
-            (RunDir::create(&args.out, &config)?, outcome)
-        }
-    };
+    let mut job = Job { data: &data, gpu: &gpu, args, stop, progress: &mut progress };
+    let (dir, outcome) = job.fit(&mut config)?;
     progress.end();
     finish(&config, &data, &gpu, &dir, outcome)
-}
-
-fn headline(data: &Dataset, gpu: &Gpu) -> String {
-    format!("{} rows of {} on {}", data.rows(), data.name(), gpu.capabilities())
 }
 
 fn load(config: &Config) -> Result<Dataset> {
@@ -105,149 +79,6 @@ fn load(config: &Config) -> Result<Dataset> {
     }
 }
 
-/// A library error: bad input if it names a setting, else a failed run.
-fn failure(error: softurn::Error) -> Failure {
-    match error {
-        softurn::Error::Argument { argument, message } => {
-            Failure::bad_input(format!("--{}", argument.replace('_', "-")), message)
-        }
-        softurn::Error::Interrupted { .. } => {
-            Failure::Interrupted(format!("{error}; continue with --resume and the same --out"))
-        }
-        softurn::Error::Checkpoint { .. } => Failure::bad_input("--resume", error),
-        other => Failure::Failed(other.into()),
-    }
-}
-
-fn fit_variational(
-    config: &mut Config,
-    data: &Dataset,
-    gpu: &Gpu,
-    args: &ClusterArgs,
-    stop: &AtomicBool,
-    progress: &mut Progress,
-) -> Result<(RunDir, Outcome)> {
-    let mut params = Variational::params(config.k)
-        .prior(match config.prior {
-            Prior::Uniform => variational::Prior::Uniform,
-            Prior::Categorical => variational::Prior::Categorical,
-            Prior::Hypergeometric => variational::Prior::Hypergeometric,
-        })
-        .hidden(config.hidden.clone())
-        .latent(config.latent)
-        .batch(config.batch)
-        .learning_rate(config.learning_rate as f32)
-        .temperature(config.temperature as f32);
-    if let Some(epochs) = config.pretrain_epochs {
-        params = params.pretrain_epochs(epochs);
-    }
-    if let Some(epochs) = config.epochs {
-        params = params.epochs(epochs);
-    }
-    let method = params.check().map_err(failure)?;
-    let [pretrain, epochs] = method.epochs(data.rows());
-    (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
-    // Nothing is said before the input is known to be good: then an error is the only line.
-    method.check_data(gpu, data).map_err(failure)?;
-    progress.note(&headline(data, gpu));
-    progress.note("building the model and finding each row's neighbours");
-    let training = method.start(gpu, data, Key::new(config.seed)).map_err(failure)?;
-
-    let dir = if args.resume { RunDir::open(&args.out)? } else { RunDir::create(&args.out, config)? };
-    let mut written = Ok(());
-    let mut observe = |event: &Event| {
-        let result = record(event, &dir, progress, data.rows());
-        if written.is_ok() {
-            written = result;
-        }
-    };
-    let mut session = Session {
-        checkpoint: Some(dir.file(CHECKPOINT)),
-        resume: args.resume,
-        fingerprint: config.hash(),
-        stop: Some(stop),
-        observer: Some(&mut observe),
-    };
-    let fitted = training.run(&mut session);
-    written?;
-    let fitted = fitted.map_err(failure)?;
-
-    let (mut seconds, mut samples) = (0.0, 0.0);
-    for line in lines(&dir, TIMING)? {
-        seconds += line["seconds"].as_f64().unwrap_or(0.0);
-        samples += line["rows"].as_f64().unwrap_or(0.0);
-    }
-    let learned = fitted.group_proportions().map_err(failure)?.iter().map(|&p| f64::from(p)).collect();
-    let outcome = Outcome {
-        probabilities: fitted.predict_proba(data).map_err(failure)?,
-        latent: fitted.transform(data).map_err(failure)?,
-        learned: Some(learned),
-        seconds,
-        samples,
-    };
-    Ok((dir, outcome))
-}
-
-/// Shows an event and writes what is to be kept of it.
-fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize) -> Result<()> {
-    match event {
-        Event::Resumed(at) => {
-            // What was measured after the checkpoint is measured again.
-            for name in [METRICS, TIMING] {
-                dir.cut_back(name, |line| line["step"].as_u64().is_some_and(|step| step <= at.step))?;
-            }
-        }
-        Event::Phase { name, done, epochs, .. } => progress.begin(name, *done, *epochs, rows),
-        Event::Epoch { phase, epoch, step, losses, metrics, rows, seconds, .. } => {
-            let object = |pairs: &[(&'static str, f64)]| -> Map<String, Value> {
-                pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
-            };
-            let line = json!({
-                "phase": phase, "epoch": epoch, "step": step, "losses": object(losses), "metrics": object(metrics)
-            });
-            dir.append(METRICS, &line)?;
-            dir.append(TIMING, &json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds}))?;
-            progress.epoch(*epoch, losses[0].1);
-        }
-    }
-    Ok(())
-}
-
-fn fit_baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Result<Outcome> {
-    let standardized;
-    let features = if data.kind() == Kind::Table {
-        standardized = data.standardized();
-        standardized.features()
-    } else {
-        data.features()
-    };
-    let began = Instant::now();
-    let points = gpu
-        .tensor(features.as_slice().unwrap_or_default(), [data.rows(), data.cols()])
-        .map_err(|error| Failure::bad_input("--data", error))?;
-    let key = Key::new(config.seed);
-    let (probabilities, learned) = if method == "kmeans" {
-        let fitted = KMeans::params(config.k).check().and_then(|m| m.fit(gpu, &points, key)).map_err(failure)?;
-        let labels = fitted.labels();
-        let hard = |(i, c): (usize, usize)| f32::from(u8::from(labels[i] as usize == c));
-        (Array2::from_shape_fn((data.rows(), config.k), hard), None)
-    } else {
-        let fitted =
-            GaussianMixture::params(config.k).check().and_then(|m| m.fit(gpu, &points, key)).map_err(failure)?;
-        let learned = fitted.weights().to_vec();
-        let values = fitted.predict_proba(gpu, &points).and_then(|p| Ok(p.read()?)).map_err(failure)?;
-        let k = config.k;
-        (Array2::from_shape_fn((data.rows(), k), |(i, c)| values[i * k + c]), Some(learned))
-    };
-    let (seconds, samples) = (began.elapsed().as_secs_f64(), data.rows() as f64);
-    Ok(Outcome { probabilities, latent: features.clone(), learned, seconds, samples })
-}
-
-fn lines(dir: &RunDir, name: &str) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(dir.file(name)).with_context(|| format!("reading {name}"))?;
-    text.lines().map(|line| Ok(serde_json::from_str(line).with_context(|| format!("reading {name}"))?)).collect()
-}
-
 /// Cluster and confidence of each row.
 fn assign(probabilities: &Array2<f32>) -> (Vec<u32>, Vec<f32>) {
     let best = |row: ndarray::ArrayView1<'_, f32>| {
@@ -258,7 +89,8 @@ fn assign(probabilities: &Array2<f32>) -> (Vec<u32>, Vec<f32>) {
     probabilities.outer_iter().map(best).unzip()
 }
 
-fn score(clusters: &[u32], latent: &Array2<f32>, truth: Option<&[u32]>, seed: u64) -> Scores {
+fn score(clusters: &[u32], outcome: &Outcome, truth: Option<&[u32]>, seed: u64) -> Scores {
+    let shown: Vec<u32> = outcome.shown.iter().map(|&row| clusters[row]).collect();
     let labelled = |f: fn(&[u32], &[u32]) -> std::result::Result<f64, metrics::MetricError>| {
         truth.and_then(|truth| f(clusters, truth).ok())
     };
@@ -267,7 +99,7 @@ fn score(clusters: &[u32], latent: &Array2<f32>, truth: Option<&[u32]>, seed: u6
         nmi: labelled(metrics::normalized_mutual_information),
         ari: labelled(metrics::adjusted_rand_index),
         // One cluster, or one per row, has none.
-        silhouette: metrics::silhouette_sampled(latent.view(), clusters, SILHOUETTE_ROWS, seed).ok(),
+        silhouette: metrics::silhouette_sampled(outcome.latent.view(), &shown, SILHOUETTE_ROWS, seed).ok(),
     }
 }
 
@@ -275,13 +107,14 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let (clusters, confidence) = assign(&outcome.probabilities);
     let truth = data.labels();
     let ids = truth.map(|labels| labels.ids());
-    let scores = score(&clusters, &outcome.latent, ids, config.seed);
+    let scores = score(&clusters, &outcome, ids, config.seed);
     let mut baselines = Vec::new();
-    if config.method == "variational" && data.rows() * data.cols() <= BASELINE_VALUES {
+    let trained = methods::trains(&config.method);
+    if trained && data.rows() * data.cols() <= BASELINE_VALUES {
         for (method, name) in [("kmeans", "k-means"), ("gmm", "Gaussian mixture")] {
-            let baseline = fit_baseline(method, config, data, gpu)?;
+            let baseline = fit::baseline(method, config, data, gpu)?;
             let (clusters, _) = assign(&baseline.probabilities);
-            let scores = score(&clusters, &baseline.latent, ids, config.seed);
+            let scores = score(&clusters, &baseline, ids, config.seed);
             baselines.push(Baseline { name: name.into(), scores, seconds: baseline.seconds });
         }
     }
@@ -295,10 +128,10 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let samples_per_second = outcome.samples / outcome.seconds.max(1e-9);
     let report = ReportData {
         title: format!("{} in {} groups", data.name(), config.k),
-        method: if config.method == "variational" {
-            format!("variational, {} prior", config.prior)
-        } else {
-            config.method.clone()
+        method: match config.method.as_str() {
+            "variational" => format!("variational, {} prior", config.prior),
+            ENTROPY => format!("entropy, {} group sizes", config.sizes.as_deref().unwrap_or("learned")),
+            other => other.to_owned(),
         },
         adapter: gpu.capabilities().to_string(),
         seed: config.seed,
@@ -307,8 +140,12 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         dataset: report::Dataset { name: data.name().into(), rows: data.rows(), cols: data.cols() },
         scores,
         baselines: baselines.clone(),
-        phases: if config.method == "variational" { phases(dir)? } else { Vec::new() },
-        latent: Some(pca::project(outcome.latent.as_slice().unwrap_or_default(), outcome.latent.ncols())),
+        phases: if trained { phases(dir)? } else { Vec::new() },
+        latent: Some(pca::project(
+            outcome.latent.as_slice().unwrap_or_default(),
+            outcome.latent.ncols(),
+            outcome.shown,
+        )),
         groups: Groups { k: config.k, assignments: clusters.clone(), confidence, learned: outcome.learned.clone() },
         truth: truth.map(|labels| Truth {
             labels: labels.ids().to_vec(),
@@ -365,8 +202,8 @@ fn phases(dir: &RunDir) -> Result<Vec<Phase>> {
             }
         }
     };
-    let timing = lines(dir, TIMING)?;
-    for (line, time) in lines(dir, METRICS)?.iter().zip(&timing) {
+    let timing = fit::lines(dir, TIMING)?;
+    for (line, time) in fit::lines(dir, METRICS)?.iter().zip(&timing) {
         let name = line["phase"].as_str().unwrap_or_default();
         if phases.last().is_none_or(|phase| phase.name != name) {
             phases.push(Phase {

@@ -13,8 +13,8 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, blocks, cross_entropy, entmax, fisher_hypergeometric, gather, gaussian,
-    gaussian_mixture, gumbel_softmax, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce, relaxed_sort,
-    sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
+    gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce,
+    relaxed_sort, self_label, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -37,6 +37,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),
     ("gaussian_mixture", gaussian_mixture::tests::check, gaussian_mixture::tests::MUTANTS),
     ("gumbel_softmax", gumbel_softmax::tests::check, gumbel_softmax::tests::MUTANTS),
+    ("label_loss", label_loss::tests::check, label_loss::tests::MUTANTS),
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),
     ("matmul", matmul::tests::check, matmul::tests::MUTANTS),
     ("one_hot", one_hot::tests::check, one_hot::tests::MUTANTS),
@@ -50,6 +51,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("blocks", blocks::tests::check, blocks::tests::MUTANTS),
     ("softmax", softmax::tests::check, softmax::tests::MUTANTS),
     ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
+    ("self_label", self_label::tests::check, self_label::tests::MUTANTS),
     ("sigmoid_top_k", sigmoid_top_k::tests::check, sigmoid_top_k::tests::MUTANTS),
     ("subset", subset::tests::check, subset::tests::MUTANTS),
     ("successive_top_k", successive_top_k::tests::check, successive_top_k::tests::MUTANTS),

@@ -9,13 +9,14 @@ use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::fisher_hypergeometric::{self as law, Law, Prepared, Sampling, Upstream, Urn};
 use softurn_kernels::ops::gaussian::{backward as gaussian_backward, forward as gaussian};
+use softurn_kernels::ops::label_loss::{self, Loss};
 use softurn_kernels::ops::matmul::{self, Options};
 use softurn_kernels::ops::reduce::{self, Reduction};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::ops::{
     Noise, adam, bernoulli_loss, blocks, cross_entropy, gather, gaussian_mixture, gumbel_softmax, log_sum_exp, one_hot,
-    plackett_luce, random, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
+    plackett_luce, random, self_label, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
 };
 use softurn_kernels::{Gpu, Key, Shape, Tensor};
 
@@ -409,33 +410,55 @@ fn hypergeometric(table: &mut Table) {
     });
 }
 
-type Loss = fn(&Gpu, &Tensor, &Tensor) -> softurn_kernels::Result<Tensor>;
+type LossForward = fn(&Gpu, &Tensor, &Tensor) -> softurn_kernels::Result<Tensor>;
 type LossBackward = fn(&Gpu, &Tensor, &Tensor, &Tensor) -> softurn_kernels::Result<Tensor>;
 
 fn losses(table: &mut Table) {
     table.group = "losses";
-    let mut add =
-        |names: [&'static str; 2], shape: [usize; 2], flops: [usize; 2], forward: Loss, backward: LossBackward| {
-            let n = shape[0] * shape[1];
-            table.add(names[0], &shape, flops[0] * n, move |inputs| {
-                let (x, targets) = (inputs.normal(shape, 1)?, inputs.probabilities(shape, 2)?);
-                run(move |_| Ok(forward(x.gpu(), &x, &targets)?))
-            });
-            table.add(names[1], &shape, flops[1] * n, move |inputs| {
-                let (x, targets) = (inputs.normal(shape, 1)?, inputs.probabilities(shape, 2)?);
-                let dloss = inputs.normal([shape[0]], 3)?;
-                run(move |_| Ok(backward(x.gpu(), &x, &targets, &dloss)?))
-            });
-        };
+    let mut add = |names: [&'static str; 2],
+                   shape: [usize; 2],
+                   flops: [usize; 2],
+                   forward: LossForward,
+                   backward: LossBackward| {
+        let n = shape[0] * shape[1];
+        table.add(names[0], &shape, flops[0] * n, move |inputs| {
+            let (x, targets) = (inputs.normal(shape, 1)?, inputs.probabilities(shape, 2)?);
+            run(move |_| Ok(forward(x.gpu(), &x, &targets)?))
+        });
+        table.add(names[1], &shape, flops[1] * n, move |inputs| {
+            let (x, targets) = (inputs.normal(shape, 1)?, inputs.probabilities(shape, 2)?);
+            let dloss = inputs.normal([shape[0]], 3)?;
+            run(move |_| Ok(backward(x.gpu(), &x, &targets, &dloss)?))
+        });
+    };
     let (logits, images) = ([4096, 1024], [4096, 784]);
     // Maximum, subtract, exponential, sum; times target, sum of both. Backward: softmax, minus target, times gradient.
     let names = ["cross_entropy", "cross_entropy backward"];
     add(names, logits, [7, 7], cross_entropy::forward, cross_entropy::backward);
+    // As above, with a logarithm of the label in place of the log of the sum.
+    let names = ["label_loss", "label_loss backward"];
+    add(
+        names,
+        logits,
+        [7, 8],
+        |gpu, x, labels| label_loss::forward(gpu, Loss::ReverseCrossEntropy, x, labels),
+        |gpu, x, labels, dloss| label_loss::backward(gpu, Loss::ReverseCrossEntropy, x, labels, dloss),
+    );
     // Softplus (4), product with the target, subtract, sum. Backward: sigmoid (3), subtract, times gradient.
     let names = ["bernoulli_loss", "bernoulli_loss backward"];
     add(names, images, [7, 5], bernoulli_loss::forward, bernoulli_loss::backward);
     let names = ["squared_error", "squared_error backward"];
     add(names, images, [3, 3], squared_error::forward, squared_error::backward);
+    // Ten iterations, in one workgroup and in several; per label and iteration: product and sum twice, quotient, change, sum.
+    for shape in [[256, 10], [5000, 20]] {
+        table.add("self_label", &shape, 70 * shape[0] * shape[1], move |inputs| {
+            let sigma = inputs.probabilities(shape, 1)?;
+            let proportions = inputs.gpu.tensor(&vec![1.0 / shape[1] as f32; shape[1]], [shape[1]])?;
+            let loss = Loss::ReverseCrossEntropy;
+            let settings = self_label::Settings { loss, lambda: 1.0, iterations: 10, tolerance: 0.0 };
+            run(move |_| Ok(self_label::forward(sigma.gpu(), &sigma, &proportions, &settings)?.labels))
+        });
+    }
     let [rows, dims, k] = [4096, 32, 64];
     // Per row, component and dimension: subtract, square, add a variance, times a precision, sum.
     table.add("gaussian_mixture", &[rows, dims, k], 5 * rows * dims * k, move |inputs| {

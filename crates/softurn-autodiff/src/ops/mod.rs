@@ -11,6 +11,7 @@ mod gather;
 mod gaussian;
 mod gaussian_mixture;
 mod gumbel_softmax;
+mod label_loss;
 mod log_sum_exp;
 mod matmul;
 mod plackett_luce;

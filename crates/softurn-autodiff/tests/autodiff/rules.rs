@@ -4,6 +4,7 @@
 use softurn_autodiff::{Tape, Var, check_gradients};
 use softurn_kernels::ops::binary::Binary;
 use softurn_kernels::ops::fisher_hypergeometric::{Law, Noise, Order, Prepared, Sampling, Urn, cpu};
+use softurn_kernels::ops::label_loss::Loss;
 use softurn_kernels::ops::matmul::{Activation, Options};
 use softurn_kernels::ops::reduce::{Axis, Reduction};
 use softurn_kernels::ops::relaxed_sort::{Kind, Relaxation};
@@ -132,6 +133,8 @@ fn losses() -> Result {
     let shares = gpu().tensor(&targets.read()?.iter().map(|t| (t + 2.0) / 4.0).collect::<Vec<_>>(), [3, 5])?;
     check(&[&x], |x| x[0].bernoulli_loss(&shares))?;
     check(&[&x], |x| x[0].cross_entropy(&shares))?;
+    check(&[&x], |x| x[0].label_loss(Loss::ReverseCrossEntropy, &shares))?;
+    check(&[&x], |x| x[0].label_loss(Loss::Collision, &shares))?;
     check(&[&x], |x| x[0].squared_error(&targets))
 }
 

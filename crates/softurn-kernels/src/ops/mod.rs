@@ -13,6 +13,7 @@ pub mod gather;
 pub mod gaussian;
 pub mod gaussian_mixture;
 pub mod gumbel_softmax;
+pub mod label_loss;
 pub mod log_sum_exp;
 pub mod matmul;
 pub mod one_hot;
@@ -23,6 +24,7 @@ pub mod relaxed_sort;
 mod row_loss;
 #[cfg(test)]
 mod row_loss_tests;
+pub mod self_label;
 pub mod sigmoid_top_k;
 pub mod softmax;
 pub mod squared_error;
@@ -141,6 +143,18 @@ pub const OPS: &[Op] = &[
         summary: "Bernoulli negative log-likelihood",
         differentiable: true,
         params: row_loss::PARAMS,
+    },
+    Op {
+        name: "label_loss",
+        summary: "reverse and collision cross-entropy with soft labels",
+        differentiable: true,
+        params: row_loss::PARAMS,
+    },
+    Op {
+        name: "self_label",
+        summary: "soft labels of given group proportions by expectation maximisation",
+        differentiable: false,
+        params: self_label::PARAMS,
     },
     Op {
         name: "fisher_hypergeometric",

@@ -14,6 +14,9 @@ struct Params {
 pub(super) const PARAMS: &[(&str, usize)] =
     &[("rows", std::mem::offset_of!(Params, rows)), ("cols", std::mem::offset_of!(Params, cols))];
 
+/// Constants of a shader besides those of the row plan.
+type Constants<'a> = &'a [(&'static str, f64)];
+
 /// A loss: its op, what its first argument is called, and whether the gradient of an element needs its whole row.
 pub(super) struct RowLoss {
     pub(super) op: &'static str,
@@ -33,6 +36,11 @@ impl RowLoss {
     }
 
     pub(super) fn forward(&self, gpu: &Gpu, x: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.forward_with(gpu, &[], x, targets)
+    }
+
+    /// As [`RowLoss::forward`], for an op of several losses that a constant tells apart.
+    pub(super) fn forward_with(&self, gpu: &Gpu, kind: Constants<'_>, x: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let [rows, cols] = self.check(x, targets)?;
         if x.is_empty() {
             return gpu.zeros([rows]);
@@ -42,7 +50,7 @@ impl RowLoss {
         gpu.dispatch(Call {
             op: self.op,
             entry: if cols.is_multiple_of(4) { "forward_fours" } else { "forward" },
-            constants: &plan.constants(),
+            constants: &[kind, &plan.constants()].concat(),
             inputs: &[x, targets],
             outputs: &[&loss],
             params: bytemuck::bytes_of(&Params { rows: rows as u32, cols: cols as u32 }),
@@ -52,6 +60,18 @@ impl RowLoss {
     }
 
     pub(super) fn backward(&self, gpu: &Gpu, x: &Tensor, targets: &Tensor, dloss: &Tensor) -> Result<Tensor> {
+        self.backward_with(gpu, &[], x, targets, dloss)
+    }
+
+    /// As [`RowLoss::backward`], for an op of several losses that a constant tells apart.
+    pub(super) fn backward_with(
+        &self,
+        gpu: &Gpu,
+        kind: Constants<'_>,
+        x: &Tensor,
+        targets: &Tensor,
+        dloss: &Tensor,
+    ) -> Result<Tensor> {
         let [rows, cols] = self.check(x, targets)?;
         floats(self.op, &[("dloss", dloss)])?;
         if dloss.len() != rows {
@@ -62,16 +82,15 @@ impl RowLoss {
             return Ok(gradient);
         }
         let plan = RowPlan::of(gpu, cols);
-        let constants = plan.constants();
         let fours = cols.is_multiple_of(4);
         let (constants, groups) = match self.backward_by_rows {
-            true => (&constants[..], plan.groups(rows)),
-            false => (&[][..], groups_for(if fours { x.len() / 4 } else { x.len() }, 64)),
+            true => ([kind, &plan.constants()].concat(), plan.groups(rows)),
+            false => (kind.to_vec(), groups_for(if fours { x.len() / 4 } else { x.len() }, 64)),
         };
         gpu.dispatch(Call {
             op: self.op,
             entry: if fours { "backward_fours" } else { "backward" },
-            constants,
+            constants: &constants,
             inputs: &[x, targets, dloss],
             outputs: &[&gradient],
             params: bytemuck::bytes_of(&Params { rows: rows as u32, cols: cols as u32 }),

@@ -13,6 +13,8 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("cross_entropy"),
     shader!("entmax"),
     shader!("plackett_luce"),
+    shader!("label_loss"),
+    shader!("self_label"),
     shader!("squared_error"),
     shader!("gaussian_mixture"),
     shader!("reduce"),

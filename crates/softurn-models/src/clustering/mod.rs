@@ -1,5 +1,6 @@
 //! Clustering: one folder per method; params, then `check()`, then `fit()`, then a fitted type.
 
+pub mod entropy;
 mod features;
 pub mod gmm;
 pub mod kmeans;

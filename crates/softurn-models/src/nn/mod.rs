@@ -33,6 +33,11 @@ impl Linear {
         Ok(Self { weight, bias, activation })
     }
 
+    /// `W`, `[inputs, outputs]`.
+    pub fn weight(&self) -> &Param {
+        &self.weight
+    }
+
     /// `[rows, inputs]` to `[rows, outputs]`. With `frozen`, no gradient reaches the layer's own parameters.
     ///
     /// # Errors

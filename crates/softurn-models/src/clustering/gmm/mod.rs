@@ -385,6 +385,14 @@ impl FittedGaussianMixture {
         Ok(self.table(data.rows(), &shares))
     }
 
+    /// The rows of `data` in the units that the fit works in, `[rows, cols]`.
+    ///
+    /// # Errors
+    /// When `data` has other columns than the fit.
+    pub fn scaled(&self, data: &Dataset) -> Result<Array2<f32>> {
+        self.scaling.apply(data)
+    }
+
     /// `log π_c + log N(x; μ_c, Σ_c)` of every row of `data` and every component, `[rows, k]`, in nats.
     ///
     /// # Errors

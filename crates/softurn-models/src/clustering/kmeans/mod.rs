@@ -222,6 +222,14 @@ impl FittedKMeans {
         Ok(probabilities)
     }
 
+    /// The rows of `data` in the units that the fit works in, `[rows, cols]`.
+    ///
+    /// # Errors
+    /// When `data` has other columns than the fit.
+    pub fn scaled(&self, data: &Dataset) -> Result<Array2<f32>> {
+        self.scaling.apply(data)
+    }
+
     /// The distance of every row of `data` to every centre, `[rows, k]`. Its square carries a rounding error of about
     /// 10⁻⁶ of the squared distance to the mean of the fitted data.
     ///

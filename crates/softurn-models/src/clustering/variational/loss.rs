@@ -2,7 +2,6 @@
 
 use ndarray::Array2;
 use softurn_autodiff::{Param, Parameters, Tape, Var};
-use softurn_kernels::ops::augment::{self, Affine};
 use softurn_kernels::ops::binary::Binary;
 use softurn_kernels::ops::fisher_hypergeometric::Urn;
 use softurn_kernels::ops::matmul::{Activation, Options};
@@ -10,6 +9,7 @@ use softurn_kernels::ops::{gaussian_mixture, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::{BLOCK, Params, Prior, start};
+use crate::clustering::features;
 use crate::data::{Dataset, ImageShape, Kind};
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
 use crate::neighbours::nearest_neighbours;
@@ -20,11 +20,6 @@ use crate::{Error, Result};
 
 /// Similarities of unit vectors are divided by this before their softmax.
 const CONTRAST_TEMPERATURE: f32 = 0.5;
-/// What a random view does to an image: degrees turned to radians, and shares of its half side.
-const VIEW: Affine = Affine { max_rotation: 0.174_532_93, max_scale: 0.1, max_shear: 0.139_626_34, max_shift: 0.12 };
-/// What a random view does to a standardised table: added noise, and the chance that a feature is hidden.
-const NOISE: f32 = 0.1;
-const DROPOUT: f32 = 0.1;
 /// The encoder's first log-variance.
 const LOG_VARIANCE: f32 = -2.0;
 
@@ -197,14 +192,7 @@ impl Model {
 
     /// A batch under a random view of each row: `[rows, columns]`.
     fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
-        let x = self.rows.batch(batch)?;
-        Ok(match self.image {
-            Some(shape) => {
-                let shape = augment::ImageShape { height: shape.height, width: shape.width, channels: shape.channels };
-                augment::affine(x.gpu(), &x, shape, &VIEW, key)?
-            }
-            None => augment::corrupt(x.gpu(), &x, NOISE, DROPOUT, key)?,
-        })
+        features::view(&self.rows.batch(batch)?, self.image, key)
     }
 
     /// Mean cross-entropy of finding each row's partner among all other rows by the cosine of their encodings

@@ -1,0 +1,329 @@
+//! From a configuration to what a method finds.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Context;
+use ndarray::Array2;
+use serde_json::{Map, Value, json};
+use softurn::clustering::entropy::{self, Entropy, FittedEntropy, GroupSizes};
+use softurn::clustering::gmm::{self, GaussianMixture};
+use softurn::clustering::kmeans::KMeans;
+use softurn::clustering::variational::{self, FittedVariational, Variational};
+use softurn::data::Dataset;
+use softurn::train::batches::below;
+use softurn::train::{Event, Session};
+use softurn::{Gpu, Key};
+
+use crate::args::ClusterArgs;
+use crate::config::{Config, Covariance, Loss, Prior};
+use crate::failure::{Failure, Result};
+use crate::methods::{ENTROPY, KMEANS};
+use crate::progress::Progress;
+use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
+
+/// What a method has found.
+pub struct Outcome {
+    /// `[rows, k]`
+    pub probabilities: Array2<f32>,
+    /// `[shown, d]`: what the picture and the silhouette are made of.
+    pub latent: Array2<f32>,
+    /// The rows that it belongs to.
+    pub shown: Vec<usize>,
+    /// Proportions by the model's prior or group sizes.
+    pub learned: Option<Vec<f64>>,
+    /// Wall time of the training.
+    pub seconds: f64,
+    /// Rows that went through it.
+    pub samples: f64,
+}
+
+/// What fitted types of methods that train in epochs have in common, under one name.
+trait Fitted {
+    fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
+    fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
+    fn learned(&self) -> softurn::Result<Vec<f32>>;
+}
+
+macro_rules! fitted {
+    ($($method:ty),*) => {$(
+        impl Fitted for $method {
+            fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
+                self.predict_proba(data)
+            }
+
+            fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
+                self.transform(data)
+            }
+
+            fn learned(&self) -> softurn::Result<Vec<f32>> {
+                self.group_proportions()
+            }
+        }
+    )*};
+}
+
+fitted!(FittedVariational, FittedEntropy);
+
+/// One run of the program, as methods need it.
+pub struct Job<'a> {
+    /// The rows.
+    pub data: &'a Dataset,
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Where to write, and whether to resume.
+    pub args: &'a ClusterArgs,
+    /// Turns true when the run is to end early.
+    pub stop: &'a AtomicBool,
+    /// What is shown meanwhile.
+    pub progress: &'a mut Progress,
+}
+
+impl Job<'_> {
+    /// Fits the configured method and makes or opens the run directory; nothing is written or said before the input is
+    /// known to be good.
+    ///
+    /// # Errors
+    /// Bad settings, a run that fails or is interrupted, and files that cannot be written.
+    pub fn fit(&mut self, config: &mut Config) -> Result<(RunDir, Outcome)> {
+        let key = Key::new(config.seed);
+        match config.method.as_str() {
+            "variational" => {
+                let method = variational(config)?;
+                let [pretrain, epochs] = method.epochs(self.data.rows());
+                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
+                method.check_data(self.gpu, self.data).map_err(failure)?;
+                self.headline();
+                self.progress.note("building the model and finding each row's neighbours");
+                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
+                self.train(config, |session| training.run(session))
+            }
+            ENTROPY => {
+                let method = entropy(config)?;
+                config.epochs = Some(method.epochs(self.data.rows()));
+                method.check_data(self.gpu, self.data).map_err(failure)?;
+                self.headline();
+                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
+                self.train(config, |session| training.run(session))
+            }
+            method => {
+                self.headline();
+                let outcome = baseline(method, config, self.data, self.gpu)?;
+                Ok((RunDir::create(&self.args.out, config)?, outcome))
+            }
+        }
+    }
+
+    fn headline(&mut self) {
+        let (data, adapter) = (self.data, self.gpu.capabilities());
+        self.progress.note(&format!("{} rows of {} on {adapter}", data.rows(), data.name()));
+    }
+
+    /// Runs what trains in epochs, with a run directory, a checkpoint, and progress.
+    fn train<F: Fitted>(
+        &mut self,
+        config: &Config,
+        run: impl FnOnce(&mut Session<'_>) -> softurn::Result<F>,
+    ) -> Result<(RunDir, Outcome)> {
+        let args = self.args;
+        let dir = if args.resume { RunDir::open(&args.out)? } else { RunDir::create(&args.out, config)? };
+        let mut written = Ok(());
+        let mut observe = |event: &Event| {
+            let result = record(event, &dir, self.progress, self.data.rows());
+            if written.is_ok() {
+                written = result;
+            }
+        };
+        let mut session = Session {
+            checkpoint: Some(dir.file(CHECKPOINT)),
+            resume: args.resume,
+            fingerprint: config.hash(),
+            stop: Some(self.stop),
+            observer: Some(&mut observe),
+        };
+        let fitted = run(&mut session);
+        written?;
+        let fitted = fitted.map_err(failure)?;
+        let (seconds, samples) = totals(&dir)?;
+        let outcome = Outcome {
+            probabilities: fitted.probabilities(self.data).map_err(failure)?,
+            latent: fitted.latent(self.data).map_err(failure)?,
+            shown: (0..self.data.rows()).collect(),
+            learned: Some(fitted.learned().map_err(failure)?.into_iter().map(f64::from).collect()),
+            seconds,
+            samples,
+        };
+        Ok((dir, outcome))
+    }
+}
+
+/// A library error: bad input if it names a setting, else a failed run.
+fn failure(error: softurn::Error) -> Failure {
+    match error {
+        softurn::Error::Argument { argument, message } => {
+            Failure::bad_input(format!("--{}", argument.replace('_', "-")), message)
+        }
+        softurn::Error::Interrupted { .. } => {
+            Failure::Interrupted(format!("{error}; continue with --resume and the same --out"))
+        }
+        softurn::Error::Checkpoint { .. } => Failure::bad_input("--resume", error),
+        other => Failure::Failed(other.into()),
+    }
+}
+
+fn variational(config: &Config) -> Result<Variational> {
+    let mut params = Variational::params(config.k)
+        .prior(match config.prior {
+            Prior::Uniform => variational::Prior::Uniform,
+            Prior::Categorical => variational::Prior::Categorical,
+            Prior::Hypergeometric => variational::Prior::Hypergeometric,
+        })
+        .hidden(config.hidden.clone())
+        .latent(config.latent)
+        .batch(config.batch)
+        .learning_rate(config.learning_rate as f32)
+        .temperature(config.temperature as f32);
+    if let Some(epochs) = config.pretrain_epochs {
+        params = params.pretrain_epochs(epochs);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    params.check().map_err(failure)
+}
+
+fn entropy(config: &Config) -> Result<Entropy> {
+    let mut params = Entropy::params(config.k)
+        .loss(match config.loss {
+            Some(Loss::MutualInformation) => entropy::Loss::MutualInformation,
+            Some(Loss::SelfLabel) | None => entropy::Loss::SelfLabel,
+            Some(Loss::Collision) => entropy::Loss::Collision,
+        })
+        .sizes(sizes(config.sizes.as_deref().unwrap_or("learned"))?)
+        .hidden(if config.is_linear() { Vec::new() } else { config.hidden.clone() })
+        .learning_rate(config.learning_rate as f32);
+    if config.batch > 0 {
+        params = params.batch(config.batch);
+    }
+    if let Some(lambda) = config.lambda {
+        params = params.lambda(lambda as f32);
+    }
+    if let Some(gamma) = config.gamma {
+        params = params.gamma(gamma as f32);
+    }
+    if let Some(consistency) = config.consistency {
+        params = params.consistency(consistency as f32);
+    }
+    if let Some(starts) = config.starts {
+        params = params.starts(starts);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    params.check().map_err(failure)
+}
+
+/// `learned`, `uniform`, or shares with commas.
+fn sizes(text: &str) -> Result<GroupSizes> {
+    match text {
+        "learned" => Ok(GroupSizes::Learned),
+        "uniform" => Ok(GroupSizes::Uniform),
+        _ => {
+            let shares: std::result::Result<Vec<f32>, _> = text.split(',').map(|share| share.trim().parse()).collect();
+            let message = || format!("'{text}' is neither learned, nor uniform, nor shares such as 0.5,0.3,0.2");
+            shares.map(GroupSizes::Given).map_err(|_| Failure::bad_input("--sizes", message()))
+        }
+    }
+}
+
+/// Seconds and rows of all epochs, also of those before a resume.
+fn totals(dir: &RunDir) -> Result<(f64, f64)> {
+    let (mut seconds, mut samples) = (0.0, 0.0);
+    for line in lines(dir, TIMING)? {
+        seconds += line["seconds"].as_f64().unwrap_or(0.0);
+        samples += line["rows"].as_f64().unwrap_or(0.0);
+    }
+    Ok((seconds, samples))
+}
+
+/// Shows an event and writes what is to be kept of it.
+fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize) -> Result<()> {
+    match event {
+        Event::Resumed(at) => {
+            // What was measured after the checkpoint is measured again.
+            for name in [METRICS, TIMING] {
+                dir.cut_back(name, |line| line["step"].as_u64().is_some_and(|step| step <= at.step))?;
+            }
+        }
+        Event::Phase { name, done, epochs, .. } => progress.begin(name, *done, *epochs, rows),
+        Event::Epoch { phase, epoch, step, losses, metrics, rows, seconds, .. } => {
+            let object = |pairs: &[(&'static str, f64)]| -> Map<String, Value> {
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+            };
+            let line = json!({
+                "phase": phase, "epoch": epoch, "step": step, "losses": object(losses), "metrics": object(metrics)
+            });
+            dir.append(METRICS, &line)?;
+            dir.append(TIMING, &json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds}))?;
+            progress.epoch(*epoch, losses[0].1);
+        }
+    }
+    Ok(())
+}
+
+/// Fits k-means or the Gaussian mixture.
+///
+/// # Errors
+/// What the method does not take, and a device that fails.
+pub fn baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Result<Outcome> {
+    let (began, key) = (Instant::now(), Key::new(config.seed));
+    let shown = shown_rows(data.rows(), key.child(SHOWN));
+    let sample = data.select_rows(&shown).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let (probabilities, latent, learned) = if method == KMEANS {
+        let mut params = KMeans::params(config.k);
+        if config.method == method && config.batch > 0 {
+            params = params.batch(config.batch);
+        }
+        let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
+        let labels = fitted.labels();
+        let hard = |(i, c): (usize, usize)| f32::from(u8::from(labels[i] as usize == c));
+        (Array2::from_shape_fn((data.rows(), config.k), hard), fitted.scaled(&sample), None)
+    } else {
+        let params = GaussianMixture::params(config.k).covariance(match config.covariance {
+            Some(Covariance::Full) => gmm::Covariance::Full,
+            Some(Covariance::Diagonal) | None => gmm::Covariance::Diagonal,
+        });
+        let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
+        let probabilities = fitted.predict_proba(data).map_err(failure)?;
+        (probabilities, fitted.scaled(&sample), Some(fitted.weights().to_vec()))
+    };
+    let (seconds, samples) = (began.elapsed().as_secs_f64(), data.rows() as f64);
+    Ok(Outcome { probabilities, latent: latent.map_err(failure)?, shown, learned, seconds, samples })
+}
+
+/// Rows of a baseline's picture: enough for it, and bounded where the data is large.
+const SHOWN_ROWS: usize = 20_000;
+/// The child of the seed's key that chooses them.
+const SHOWN: u64 = 0x7368_6f77;
+
+/// All rows, or so many of them, chosen by the key, in order.
+fn shown_rows(rows: usize, key: Key) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows).collect();
+    if rows > SHOWN_ROWS {
+        for at in 0..SHOWN_ROWS {
+            order.swap(at, at + below(key.child(at as u64), rows - at));
+        }
+        order.truncate(SHOWN_ROWS);
+        order.sort_unstable();
+    }
+    order
+}
+
+/// The lines of a file of the run.
+///
+/// # Errors
+/// A file that is missing or not JSON by lines.
+pub fn lines(dir: &RunDir, name: &str) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(dir.file(name)).with_context(|| format!("reading {name}"))?;
+    text.lines().map(|line| Ok(serde_json::from_str(line).with_context(|| format!("reading {name}"))?)).collect()
+}

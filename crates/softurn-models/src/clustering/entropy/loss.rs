@@ -1,0 +1,347 @@
+//! The models, one per start, their losses, and the objective that ranks them.
+
+use ndarray::Array2;
+use softurn_autodiff::{Param, Parameters, Tape, Var};
+use softurn_kernels::ops::fisher_hypergeometric::Urn;
+use softurn_kernels::ops::matmul::Activation;
+use softurn_kernels::ops::self_label::{self, SelfLabels};
+use softurn_kernels::ops::{gather, one_hot, reduce, softmax};
+use softurn_kernels::{Gpu, Key, Tensor};
+
+use super::{BLOCK, GroupSizes, Loss, Params, Score};
+use crate::clustering::features::{self, Scaling};
+use crate::data::{Dataset, ImageShape};
+use crate::distributions::MultivariateFisherHypergeometric;
+use crate::nn::{Linear, Mlp};
+use crate::train::{Batch, Losses, Objective, Phase, Rows};
+use crate::{Error, Result};
+
+/// What the starts are called.
+pub(super) const STARTS: [&str; 10] =
+    ["start 1", "start 2", "start 3", "start 4", "start 5", "start 6", "start 7", "start 8", "start 9", "start 10"];
+/// Rows of a batch whose groups are counted for the law of the sizes, at most.
+pub(super) const SIZE_ROWS: usize = 256;
+/// By how much a step moves the log-weights of the sizes at the highest learning rate.
+const SIZE_STEP: f32 = 0.05;
+/// No learned group is taken for smaller than this part of an even share, so that every group can come back.
+const LEAST_SHARE: f32 = 0.1;
+/// Expectation maximisation ends when no label changes by as much, or after so many iterations.
+const TOLERANCE: f32 = 1e-3;
+const ITERATIONS: u32 = 50;
+
+/// The network of one start, and the log-weights of its group sizes.
+#[derive(Debug)]
+struct Network {
+    trunk: Option<Mlp>,
+    head: Linear,
+    weights: Param,
+}
+
+impl Network {
+    fn hidden<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>) -> Result<Var<'t>> {
+        match &self.trunk {
+            Some(trunk) => trunk.forward(tape, parameters, x, false),
+            None => Ok(x.clone()),
+        }
+    }
+
+    fn logits<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>) -> Result<Var<'t>> {
+        self.head.forward(tape, parameters, &self.hidden(tape, parameters, x)?, false)
+    }
+}
+
+/// Networks and data.
+#[derive(Debug)]
+pub(super) struct Model {
+    params: Params,
+    image: Option<ImageShape>,
+    scaling: Scaling,
+    rows: Rows,
+    row_count: usize,
+    batch: usize,
+    networks: Vec<Network>,
+    /// Shares of the groups where they are not learned.
+    shares: Tensor,
+    urn: Urn,
+    /// The first rows of a batch.
+    counted: Tensor,
+}
+
+impl Model {
+    pub(super) fn new(
+        gpu: &Gpu,
+        params: &Params,
+        data: &Dataset,
+        scaling: Scaling,
+        parameters: &mut Parameters,
+        key: Key,
+    ) -> Result<Self> {
+        let k = params.k;
+        let mut networks = Vec::new();
+        for (start, key) in key.split_forever().take(params.resolved_starts()).enumerate() {
+            let mut widths = vec![data.cols()];
+            widths.extend(&params.hidden);
+            let last = widths[widths.len() - 1];
+            let [trunk_key, head_key] = key.split();
+            let name = |part: &str| format!("{start}.{part}");
+            let trunk = match params.hidden.len() {
+                0 => None,
+                _ => Some(Mlp::new(parameters, &name("trunk"), &widths, Activation::Relu, trunk_key)?),
+            };
+            // Not zero: predictions that are all alike have no gradient.
+            let bound = (6.0 / (last + k) as f32).sqrt();
+            let head = Linear::new(parameters, &name("head"), [last, k], bound, 0.0, Activation::None, head_key)?;
+            networks.push(Network { trunk, head, weights: parameters.zeros(name("sizes.log_weights"), [1, k])? });
+        }
+        let shares = match &params.sizes {
+            GroupSizes::Given(shares) => shares.clone(),
+            GroupSizes::Uniform | GroupSizes::Learned => vec![1.0 / k as f32; k],
+        };
+        let batch = params.resolved_batch(data.rows());
+        let counted = batch.min(SIZE_ROWS) as u32;
+        let first: Vec<u32> = (0..counted).collect();
+        Ok(Self {
+            image: data.image(),
+            rows: Rows::new(gpu, &scaling.apply(data)?)?,
+            scaling,
+            row_count: data.rows(),
+            batch,
+            networks,
+            shares: gpu.tensor(&shares, [k])?,
+            urn: Urn::new(gpu, &vec![counted; k], counted)?,
+            counted: gpu.tensor(&first, [first.len()])?,
+            params: params.clone(),
+        })
+    }
+
+    fn learns_sizes(&self) -> bool {
+        self.params.sizes == GroupSizes::Learned
+    }
+
+    /// The law of the sizes; its log-weights are stored so that Adam moves them as fast whatever the learning rate.
+    fn law<'t>(
+        &self,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        network: &Network,
+    ) -> Result<MultivariateFisherHypergeometric<'t>> {
+        let scale = SIZE_STEP / self.params.resolved_rate();
+        let weights = tape.param(parameters, &network.weights)?.affine(scale, 0.0)?;
+        MultivariateFisherHypergeometric::with_urn(weights, &self.urn)
+    }
+
+    /// `u`, `[k]`: of a learned law its mean shares, none below the least.
+    fn shares_of(&self, tape: &Tape, law: &MultivariateFisherHypergeometric<'_>) -> Result<Tensor> {
+        let k = self.params.k;
+        let mean = tape.constant(&law.mean()?.reshape([k])?);
+        let least = tape.constant(&tape.gpu().constant(LEAST_SHARE / k as f32)?);
+        let shares = mean.affine(1.0 / self.urn.draws(0) as f32, 0.0)?.maximum(&least)?;
+        Ok((&shares / &shares.sum()?)?.value().clone())
+    }
+
+    /// `u` as it stands, on the host.
+    pub(super) fn shares(&self, parameters: &Parameters, start: usize) -> Result<Tensor> {
+        if !self.learns_sizes() {
+            return Ok(self.shares.clone());
+        }
+        let tape = Tape::new(parameters.gpu());
+        let law = self.law(&tape, parameters, &self.networks[start])?;
+        self.shares_of(&tape, &law)
+    }
+
+    fn settings(&self, loss: self_label::Loss) -> self_label::Settings {
+        self_label::Settings { loss, lambda: self.params.lambda, iterations: ITERATIONS, tolerance: TOLERANCE }
+    }
+
+    fn label_loss(&self) -> Option<self_label::Loss> {
+        match self.params.loss {
+            Loss::MutualInformation => None,
+            Loss::SelfLabel => Some(self_label::Loss::ReverseCrossEntropy),
+            Loss::Collision => Some(self_label::Loss::Collision),
+        }
+    }
+
+    /// How unsure the predictions are or how far from the labels, and `λ` times the divergence of the group sizes.
+    fn agreement_and_fairness<'t>(
+        &self,
+        tape: &'t Tape,
+        logits: &Var<'t>,
+        shares: &Tensor,
+    ) -> Result<(Var<'t>, Var<'t>)> {
+        let gpu = tape.gpu();
+        let divergence = |a: &Var<'t>, b: &Var<'t>| -> Result<Var<'t>> {
+            let a = a.affine(1.0, 1e-12)?;
+            let ratio = (a.log()? - &b.affine(1.0, 1e-12)?.log()?)?;
+            Ok((&a * &ratio)?.sum()?.affine(self.params.lambda, 0.0)?)
+        };
+        let u = tape.constant(shares);
+        match self.label_loss() {
+            None => {
+                let log = logits.log_softmax(1.0)?;
+                let sigma = log.exp()?;
+                let entropy = (&sigma * &log)?.sum_cols()?.mean()?.affine(-1.0, 0.0)?;
+                Ok((entropy, divergence(&sigma.mean_rows()?, &u)?))
+            }
+            Some(loss) => {
+                let sigma = softmax::forward(gpu, logits.value(), 1.0)?;
+                let SelfLabels { labels, means, .. } = self_label::forward(gpu, &sigma, shares, &self.settings(loss))?;
+                let agreement = logits.label_loss(loss, &labels)?.mean()?;
+                Ok((agreement, divergence(&u, &tape.constant(&means))?))
+            }
+        }
+    }
+
+    /// `γ ‖V‖²` of the last layer.
+    fn margin<'t>(&self, tape: &'t Tape, parameters: &Parameters, network: &Network) -> Result<Var<'t>> {
+        let weight = tape.param(parameters, network.head.weight())?;
+        Ok(weight.square()?.sum()?.affine(self.params.gamma, 0.0)?)
+    }
+
+    /// The objective of a start on all rows.
+    pub(super) fn score(&self, parameters: &Parameters, start: usize) -> Result<Score> {
+        let gpu = parameters.gpu();
+        let network = &self.networks[start];
+        let mut logits = Vec::with_capacity(self.row_count * self.params.k);
+        for block in self.rows.blocks(BLOCK) {
+            logits.extend(self.logits_of(parameters, start, &block?)?.read()?);
+        }
+        let tape = Tape::new(gpu);
+        let logits = tape.constant(&gpu.tensor(&logits, [self.row_count, self.params.k])?);
+        let shares = self.shares(parameters, start)?;
+        let (agreement, fairness) = self.agreement_and_fairness(&tape, &logits, &shares)?;
+        let entropy: f64 = shares.read()?.iter().map(|&u| -f64::from(u) * f64::from(u).ln()).sum();
+        Ok(Score {
+            agreement: f64::from(agreement.item()?),
+            fairness: f64::from(fairness.item()?),
+            entropy,
+            margin: f64::from(self.margin(&tape, parameters, network)?.item()?),
+        })
+    }
+
+    /// The most likely groups of the rows of the fit.
+    pub(super) fn labels(&self, parameters: &Parameters, start: usize) -> Result<Vec<u32>> {
+        let mut labels = Vec::with_capacity(self.row_count);
+        for block in self.rows.blocks(BLOCK) {
+            let logits = self.logits_of(parameters, start, &block?)?;
+            labels.extend(reduce::argmax(logits.gpu(), &logits)?.read_u32()?);
+        }
+        Ok(labels)
+    }
+
+    /// Logits of rows that are on the device, without a history.
+    pub(super) fn logits_of(&self, parameters: &Parameters, start: usize, x: &Tensor) -> Result<Tensor> {
+        let tape = Tape::new(parameters.gpu());
+        Ok(self.networks[start].logits(&tape, parameters, &tape.constant(x))?.value().clone())
+    }
+
+    /// What the last layer sees of rows.
+    pub(super) fn hidden_of(&self, parameters: &Parameters, start: usize, x: &Tensor) -> Result<Tensor> {
+        let tape = Tape::new(parameters.gpu());
+        Ok(self.networks[start].hidden(&tape, parameters, &tape.constant(x))?.value().clone())
+    }
+
+    /// The rows of a data set in blocks on the device, scaled as the model was trained.
+    pub(super) fn blocks(&self, data: &Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
+        let (features, gpu): (Array2<f32>, Gpu) = (self.scaling.apply(data)?, self.shares.gpu().clone());
+        Ok((0..data.rows()).step_by(BLOCK).map(move |start| {
+            let part = features.slice(ndarray::s![start..(start + BLOCK).min(features.nrows()), ..]);
+            let values = part.as_slice().ok_or_else(|| Error::argument("data", "is not in rows"))?;
+            Ok(gpu.tensor(values, [part.nrows(), part.ncols()])?)
+        }))
+    }
+
+    pub(super) fn starts(&self) -> usize {
+        self.networks.len()
+    }
+
+    pub(super) fn k(&self) -> usize {
+        self.params.k
+    }
+
+    /// `-log P` of the group sizes among the first rows of a batch, per row: it moves the law of the sizes only.
+    fn size_loss<'t>(&self, law: &MultivariateFisherHypergeometric<'t>, logits: &Tensor) -> Result<Var<'t>> {
+        let gpu = logits.gpu();
+        let counted =
+            if self.counted.len() < self.batch { gather::forward(gpu, logits, &self.counted)? } else { logits.clone() };
+        let groups = one_hot::forward(gpu, &reduce::argmax(gpu, &counted)?, self.params.k)?;
+        let counts = reduce::over_rows(gpu, reduce::Reduction::Sum, &groups)?.reshape([1, self.params.k])?;
+        Ok(law.log_prob(&counts)?.mean()?.affine(-1.0 / self.counted.len() as f32, 0.0)?)
+    }
+}
+
+impl Objective for Model {
+    fn phases(&self) -> Vec<Phase> {
+        let epochs = self.params.resolved_epochs(self.row_count);
+        let phase = |name| Phase { name, epochs, learning_rate: self.params.resolved_rate(), warm_up: 20 };
+        STARTS.iter().take(self.networks.len()).map(|name| phase(*name)).collect()
+    }
+
+    fn begin(&self, _: usize, _: &mut Parameters, _: Key) -> Result<()> {
+        Ok(())
+    }
+
+    fn losses<'t>(
+        &self,
+        start: usize,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        batch: &Batch,
+        key: Key,
+    ) -> Result<Losses<'t>> {
+        let network = &self.networks[start];
+        let x = self.rows.batch(batch)?;
+        let logits = network.logits(tape, parameters, &tape.constant(&x))?;
+        let law = if self.learns_sizes() { Some(self.law(tape, parameters, network)?) } else { None };
+        let shares = match &law {
+            Some(law) => self.shares_of(tape, law)?,
+            None => self.shares.clone(),
+        };
+        let (agreement, fairness) = self.agreement_and_fairness(tape, &logits, &shares)?;
+        let mut loss = (&(&agreement + &fairness)? + &self.margin(tape, parameters, network)?)?;
+        let mut parts = vec![("agreement", agreement), ("fairness", fairness)];
+        let weight = self.params.resolved_consistency();
+        if weight > 0.0 {
+            // Its entropy, which has no gradient, taken off the cross-entropy leaves the divergence.
+            let log = logits.detach().log_softmax(1.0)?;
+            let sigma = log.exp()?;
+            let entropy = (&sigma * &log)?.sum_cols()?.mean()?;
+            let seen = tape.constant(&features::view(&x, self.image, key)?);
+            let cross = network.logits(tape, parameters, &seen)?.cross_entropy(sigma.value())?.mean()?;
+            let consistency = (cross + &entropy)?;
+            loss = (loss + &consistency.affine(weight, 0.0)?)?;
+            parts.push(("consistency", consistency));
+        }
+        if let Some(law) = &law {
+            let sizes = self.size_loss(law, logits.value())?;
+            loss = (loss + &sizes)?;
+            parts.push(("sizes", sizes));
+        }
+        parts.insert(0, ("loss", loss));
+        Ok(parts)
+    }
+
+    fn metrics(&self, start: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>> {
+        // A batch of all rows has told everything.
+        if self.batch == self.row_count {
+            return Ok(Vec::new());
+        }
+        let gpu = parameters.gpu();
+        let mut counts = vec![0usize; self.params.k];
+        let mut sure = 0.0;
+        for block in self.rows.blocks(BLOCK) {
+            let logits = self.logits_of(parameters, start, &block?)?;
+            let probabilities = softmax::forward(gpu, &logits, 1.0)?;
+            let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;
+            sure += largest.read()?.iter().map(|&p| f64::from(p)).sum::<f64>();
+            for label in reduce::argmax(gpu, &logits)?.read_u32()? {
+                if let Some(count) = counts.get_mut(label as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        let n = self.row_count as f64;
+        let entropy: f64 = counts.iter().filter(|&&c| c > 0).map(|&c| -(c as f64 / n) * (c as f64 / n).ln()).sum();
+        let evenness = if self.params.k > 1 { entropy / (self.params.k as f64).ln() } else { 1.0 };
+        Ok(vec![("confidence", sure / n), ("evenness", evenness)])
+    }
+}
