@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Titles of the figures that every table shows.
-pub const TITLES: [&str; 4] = ["accuracy", "NMI", "ARI", "seconds"];
+pub const TITLES: [&str; 5] = ["accuracy", "NMI", "ARI", "sizes L1", "seconds"];
 
 /// Reads the one object on a program's standard output.
 pub fn parse(output: &str) -> Result<Value> {
@@ -13,8 +13,11 @@ pub fn parse(output: &str) -> Result<Value> {
 }
 
 /// The figures under [`TITLES`], where the run reports them.
-pub fn figures(summary: &Value) -> [Option<f64>; 4] {
-    TITLES.map(|title| number(summary, &title.to_lowercase()))
+pub fn figures(summary: &Value) -> [Option<f64>; TITLES.len()] {
+    TITLES.map(|title| match title {
+        "sizes L1" => number(summary, "proportion_error"),
+        title => number(summary, &title.to_lowercase()),
+    })
 }
 
 /// Figures as cells of a table: three decimals, seconds with one.
@@ -39,12 +42,12 @@ mod tests {
     #[test]
     fn figures_are_found_flat_or_under_scores() {
         let flat = parse("{\"accuracy\": 0.5, \"nmi\": 0.25, \"ari\": null, \"seconds\": 3}\n").unwrap();
-        assert_eq!(figures(&flat), [Some(0.5), Some(0.25), None, Some(3.0)]);
+        assert_eq!(figures(&flat), [Some(0.5), Some(0.25), None, None, Some(3.0)]);
         let nested = parse(
-            "{\"seconds\": 2.5, \"scores\": {\"accuracy\": 0.5, \"nmi\": 0.25, \"ari\": 0.125}, \
+            "{\"seconds\": 2.5, \"proportion_error\": 0.75, \"scores\": {\"accuracy\": 0.5, \"nmi\": 0.25, \"ari\": 0.125}, \
              \"baselines\": [{\"scores\": {\"accuracy\": 0.9}}]}",
         );
-        assert_eq!(figures(&nested.unwrap()), [Some(0.5), Some(0.25), Some(0.125), Some(2.5)]);
+        assert_eq!(figures(&nested.unwrap()), [Some(0.5), Some(0.25), Some(0.125), Some(0.75), Some(2.5)]);
     }
 
     #[test]

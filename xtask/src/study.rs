@@ -19,32 +19,38 @@ struct Study {
     name: &'static str,
     about: &'static str,
     cells: Vec<Cell>,
+    /// Rows whose difference is shown, the second taken off the first, seed by seed.
+    pairs: Vec<[String; 2]>,
 }
 
 /// One run of `softurn`.
 struct Cell {
     /// Row of the table; cells of one row are averaged.
-    row: &'static str,
+    row: String,
     seed: u64,
     /// Arguments of `softurn cluster`, without `--seed` and those that say where the result goes.
-    arguments: Vec<&'static str>,
+    arguments: Vec<String>,
     /// The adapter that was asked for; part of what a stored result must match.
     adapter: Option<String>,
 }
 
 impl Cell {
+    fn new(row: &str, seed: u64, common: &[&str], own: &[&str]) -> Self {
+        let arguments = common.iter().chain(own).map(|&word| word.to_owned()).collect();
+        Self { row: row.to_owned(), seed, arguments, adapter: None }
+    }
+
     fn name(&self) -> String {
         format!("{}-{}", self.row.replace([' ', ','], "-"), self.seed)
     }
 
     fn arguments(&self) -> Vec<String> {
-        let own = self.arguments.iter().map(|&word| word.to_owned());
-        own.chain(["--seed".to_owned(), self.seed.to_string()]).collect()
+        [self.arguments.clone(), vec!["--seed".to_owned(), self.seed.to_string()]].concat()
     }
 }
 
 fn studies() -> Vec<Study> {
-    vec![digits()]
+    vec![digits(), imbalance()]
 }
 
 /// The three priors and both baselines over five seeds.
@@ -56,16 +62,49 @@ fn digits() -> Study {
         ("categorical", &["--prior", "categorical"]),
         ("uniform", &["--prior", "uniform"]),
     ];
-    let cell = |row, own: &[&'static str], seed| Cell {
-        row,
-        seed,
-        arguments: ["--data", "digits", "--k", "10"].iter().chain(own).copied().collect(),
-        adapter: None,
-    };
+    let cell = |&(row, own): &(&str, &[&str]), seed| Cell::new(row, seed, &["--data", "digits", "--k", "10"], own);
     Study {
         name: "digits",
         about: "1,797 handwritten digits: three priors, k-means and GMM, seeds 0 to 4",
-        cells: rows.iter().flat_map(|&(row, own)| (0..5).map(move |seed| cell(row, own, seed))).collect(),
+        cells: rows.iter().flat_map(|row| (0..5).map(move |seed| cell(row, seed))).collect(),
+        pairs: Vec::new(),
+    }
+}
+
+/// The priors on digits of which some classes are kept in part, over ten seeds.
+fn imbalance() -> Study {
+    const PRIORS: [&str; 4] = ["hypergeometric", "exchangeable", "categorical", "uniform"];
+    let keep = |share: &str| format!("1,1,1,1,1,{share},{share},{share},{share},{share}");
+    let sets = [
+        ("5-9 at 1", keep("1")),
+        ("5-9 at 0.5", keep("0.5")),
+        ("5-9 at 0.25", keep("0.25")),
+        ("1 to 0.1", "1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1".to_owned()),
+    ];
+    let (mut cells, mut pairs) = (Vec::new(), Vec::new());
+    for (set, keep) in &sets {
+        let row = |name: &str| format!("{set}, {name}");
+        for seed in 0..10 {
+            let mut cell = |name: &str, own: &[&str]| {
+                cells.push(Cell::new(&row(name), seed, &["--data", "digits", "--k", "10", "--keep", keep], own));
+            };
+            for prior in PRIORS {
+                cell(prior, &["--prior", prior]);
+            }
+            cell("hypergeometric joined", &["--start", "joined"]);
+            cell("kmeans", &["--method", "kmeans"]);
+            cell("gmm", &["--method", "gmm"]);
+        }
+        pairs.extend(PRIORS[1..].iter().map(|other| [row(PRIORS[0]), row(other)]));
+        pairs.push([row("hypergeometric joined"), row(PRIORS[0])]);
+    }
+    // Seed by seed, so that a study that is not finished compares what it has.
+    cells.sort_by_key(|cell| cell.seed);
+    Study {
+        name: "imbalance",
+        about: "digits with classes kept in part: priors and starts, k-means and GMM, seeds 0 to 9",
+        cells,
+        pairs,
     }
 }
 
@@ -109,12 +148,17 @@ pub fn run(repo: &Repository, name: &str, fresh: bool) -> Result<()> {
         }))
     })?;
 
-    let rows = rows(&study, &folder);
     let heading = heading(&study, &folder);
+    let (mut shown, mut markdown) = (heading.clone(), heading);
+    for (title, rows) in [("", rows(&study, &folder)), (DIFFERENCES, differences(&study, &folder))] {
+        if rows.len() > 1 {
+            shown += &format!("\n\n{title}{}", table::aligned(&rows));
+            markdown += &format!("\n\n{title}{}", table::markdown(&rows));
+        }
+    }
     let file = folder.join("table.md");
-    std::fs::write(&file, format!("{heading}\n\n{}", table::markdown(&rows)))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    println!("\n{heading}\n\n{}\nin Markdown: {}", table::aligned(&rows), file.display());
+    std::fs::write(&file, markdown).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("\n{shown}\nin Markdown: {}", file.display());
     if !failed.is_empty() {
         bail!("{} of {} cells failed: {}", failed.len(), study.cells.len(), failed.join(", "));
     }
@@ -170,14 +214,15 @@ fn rows(study: &Study, folder: &Path) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = vec![title];
     let mut seen = Vec::new();
     for cell in &study.cells {
-        if seen.contains(&cell.row) {
+        if seen.contains(&&cell.row) {
             continue;
         }
-        seen.push(cell.row);
+        seen.push(&cell.row);
         let cells = study.cells.iter().filter(|other| other.row == cell.row);
         let done: Vec<Value> = cells.filter_map(|cell| stored(cell, folder)).collect();
-        let figures: Vec<[Option<f64>; 4]> = done.iter().map(|result| figures::figures(&result["summary"])).collect();
-        let mut row = vec![cell.row.to_owned(), done.len().to_string()];
+        let figures: Vec<[Option<f64>; TITLES.len()]> =
+            done.iter().map(|result| figures::figures(&result["summary"])).collect();
+        let mut row = vec![cell.row.clone(), done.len().to_string()];
         for (i, title) in TITLES.iter().enumerate() {
             let values: Vec<f64> = figures.iter().filter_map(|figures| figures[i]).collect();
             row.push(mean_and_deviation(title, &values));
@@ -185,6 +230,44 @@ fn rows(study: &Study, folder: &Path) -> Vec<Vec<String>> {
         rows.push(row);
     }
     rows
+}
+
+/// What stands above the table of [`differences`].
+const DIFFERENCES: &str = "Differences seed by seed, mean and 95 % interval (Student's t):\n\n";
+
+/// The mean difference of each pair of rows over the seeds that both have, with its confidence interval.
+fn differences(study: &Study, folder: &Path) -> Vec<Vec<String>> {
+    let titles = ["", "seeds"].into_iter().chain(TITLES).map(str::to_owned).collect();
+    let mut rows: Vec<Vec<String>> = vec![titles];
+    let of = |row: &str, seed: u64| {
+        let cell = study.cells.iter().find(|cell| cell.row == row && cell.seed == seed)?;
+        Some(figures::figures(&stored(cell, folder)?["summary"]))
+    };
+    for [a, b] in &study.pairs {
+        let seeds: BTreeSet<u64> = study.cells.iter().map(|cell| cell.seed).collect();
+        let both: Vec<_> = seeds.into_iter().filter_map(|seed| Some([of(a, seed)?, of(b, seed)?])).collect();
+        let mut row = vec![format!("{a} - {}", b.rsplit(", ").next().unwrap_or(b)), both.len().to_string()];
+        row.extend((0..TITLES.len()).map(|i| {
+            let values: Vec<f64> = both.iter().filter_map(|[a, b]| Some(a[i]? - b[i]?)).collect();
+            interval(&values)
+        }));
+        rows.push(row);
+    }
+    rows
+}
+
+/// The 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+const STUDENT: [f64; 9] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262];
+
+fn interval(values: &[f64]) -> String {
+    let n = values.len() as f64;
+    let Some(quantile) = values.len().checked_sub(2).and_then(|i| STUDENT.get(i)) else {
+        return "-".to_owned();
+    };
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let half = quantile * (variance / n).sqrt();
+    format!("{mean:+.3} [{:+.3}, {:+.3}]", mean - half, mean + half)
 }
 
 fn mean_and_deviation(title: &str, values: &[f64]) -> String {
@@ -271,7 +354,7 @@ mod tests {
 
         let table = rows(&study, folder.path());
         assert_eq!(table.len(), 6);
-        assert_eq!(table[1], ["hypergeometric", "5", "0.500 ± 0.395", "-", "-", "-"]);
+        assert_eq!(table[1], ["hypergeometric", "5", "0.500 ± 0.395", "-", "-", "-", "-"]);
 
         // A truncated result is not a result.
         std::fs::write(folder.path().join("uniform-3.json"), "{\"arguments\": [").unwrap();
@@ -282,17 +365,15 @@ mod tests {
     #[test]
     fn results_of_other_arguments_or_adapters_do_not_count() {
         let folder = tempfile::tempdir().unwrap();
-        let cell = |arguments, adapter: Option<&str>| Cell {
-            row: "uniform",
-            seed: 0,
-            arguments,
+        let cell = |arguments: &[&str], adapter: Option<&str>| Cell {
             adapter: adapter.map(str::to_owned),
+            ..Cell::new("uniform", 0, &[], arguments)
         };
-        let old = cell(vec!["--epochs", "1"], None);
+        let old = cell(&["--epochs", "1"], None);
         store(&file(&old, folder.path()), &json!({ "arguments": old.arguments(), "asked_adapter": null })).unwrap();
         assert!(stored(&old, folder.path()).is_some());
-        assert!(stored(&cell(vec!["--epochs", "2"], None), folder.path()).is_none());
-        assert!(stored(&cell(vec!["--epochs", "1"], Some("1")), folder.path()).is_none());
+        assert!(stored(&cell(&["--epochs", "2"], None), folder.path()).is_none());
+        assert!(stored(&cell(&["--epochs", "1"], Some("1")), folder.path()).is_none());
     }
 
     #[test]
@@ -305,6 +386,29 @@ mod tests {
             store(&file(cell, folder.path()), &result).unwrap();
         }
         assert!(heading(&study, folder.path()).ends_with("Commit: a, b. Adapter: llvmpipe."));
+    }
+
+    #[test]
+    fn differences_are_of_seeds_that_both_rows_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = imbalance();
+        assert!(study.pairs.iter().flatten().all(|row| study.cells.iter().any(|cell| cell.row == *row)));
+        let [a, b] = &study.pairs[0];
+        for cell in study.cells.iter().filter(|cell| cell.seed < 3 && (cell.row == *a || cell.row == *b)) {
+            let accuracy = if cell.row == *a { 0.5 + 0.1 * cell.seed as f64 } else { 0.25 };
+            // The second row lacks a seed.
+            if cell.row == *a || cell.seed < 2 {
+                let result = json!({ "arguments": cell.arguments(), "summary": { "accuracy": accuracy } });
+                store(&file(cell, folder.path()), &result).unwrap();
+            }
+        }
+        let rows = differences(&study, folder.path());
+        assert_eq!(rows.len(), 1 + study.pairs.len());
+        // 0.3 with deviations of 0.05: the standard error is 0.05.
+        assert_eq!(
+            rows[1][..4],
+            [format!("{a} - exchangeable"), "2".into(), "+0.300 [-0.335, +0.935]".into(), "-".into()]
+        );
     }
 
     #[test]

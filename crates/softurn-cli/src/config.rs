@@ -25,6 +25,8 @@ pub enum Prior {
     Categorical,
     /// Learned group sizes: a noncentral hypergeometric distribution over counts
     Hypergeometric,
+    /// The same distribution over counts as the exact probability of the assignments
+    Exchangeable,
 }
 
 impl fmt::Display for Prior {
@@ -33,8 +35,19 @@ impl fmt::Display for Prior {
             Prior::Uniform => "uniform",
             Prior::Categorical => "categorical",
             Prior::Hypergeometric => "hypergeometric",
+            Prior::Exchangeable => "exchangeable",
         })
     }
+}
+
+/// Where the groups come from that clustering starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// k-means, for groups of similar size
+    Kmeans,
+    /// Joined parts of k-means, for groups of very unequal size
+    Joined,
 }
 
 /// What entropy clustering minimises.
@@ -89,6 +102,9 @@ pub struct Settings {
     /// Prior over the assignments [default: hypergeometric]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
+    /// Where the first groups come from [default: kmeans]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub start: Option<Start>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them; 0 alone: a linear model (entropy) [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
@@ -176,6 +192,8 @@ pub struct Config {
     pub method: String,
     /// Prior over the assignments.
     pub prior: Prior,
+    /// Where the first groups come from.
+    pub start: Start,
     /// Widths of the encoder's hidden layers.
     pub hidden: Vec<usize>,
     /// Width of the latent space.
@@ -225,6 +243,7 @@ fn defaults(given: &Table) -> Settings {
     Settings {
         method: Some(METHODS[0].name.into()),
         prior: Some(Prior::Hypergeometric),
+        start: Some(Start::Kmeans),
         hidden: Some(vec![256, 128]),
         latent: Some(16),
         batch: Some(batch),
@@ -384,6 +403,7 @@ const KEYS: &[&str] = &[
     "k",
     "method",
     "prior",
+    "start",
     "hidden",
     "latent",
     "loss",

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
+use softurn::clustering::dec::{Dec, FittedDec};
 use softurn::clustering::entropy::{self, Entropy, FittedEntropy, GroupSizes};
 use softurn::clustering::gmm::{self, GaussianMixture};
 use softurn::clustering::kmeans::KMeans;
@@ -16,9 +17,9 @@ use softurn::train::{Event, Session};
 use softurn::{Gpu, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Covariance, Loss, Prior};
+use crate::config::{Config, Covariance, Loss, Prior, Start};
 use crate::failure::{Failure, Result};
-use crate::methods::{ENTROPY, KMEANS};
+use crate::methods::{DEC, ENTROPY, IDEC, KMEANS};
 use crate::progress::Progress;
 use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
 
@@ -42,7 +43,8 @@ pub struct Outcome {
 trait Fitted {
     fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
     fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
-    fn learned(&self) -> softurn::Result<Vec<f32>>;
+    /// Proportions that were learned, where the method has such.
+    fn learned(&self) -> softurn::Result<Option<Vec<f32>>>;
 }
 
 macro_rules! fitted {
@@ -56,14 +58,28 @@ macro_rules! fitted {
                 self.transform(data)
             }
 
-            fn learned(&self) -> softurn::Result<Vec<f32>> {
-                self.group_proportions()
+            fn learned(&self) -> softurn::Result<Option<Vec<f32>>> {
+                self.group_proportions().map(Some)
             }
         }
     )*};
 }
 
 fitted!(FittedVariational, FittedEntropy);
+
+impl Fitted for FittedDec {
+    fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
+        self.predict_proba(data)
+    }
+
+    fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
+        self.transform(data)
+    }
+
+    fn learned(&self) -> softurn::Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
+}
 
 /// One run of the program, as methods need it.
 pub struct Job<'a> {
@@ -101,6 +117,15 @@ impl Job<'_> {
             ENTROPY => {
                 let method = entropy(config)?;
                 config.epochs = Some(method.epochs(self.data.rows()));
+                method.check_data(self.gpu, self.data).map_err(failure)?;
+                self.headline();
+                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
+                self.train(config, |session| training.run(session))
+            }
+            DEC | IDEC => {
+                let method = dec(config)?;
+                let [pretrain, epochs] = method.epochs(self.data.rows());
+                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
                 method.check_data(self.gpu, self.data).map_err(failure)?;
                 self.headline();
                 let training = method.start(self.gpu, self.data, key).map_err(failure)?;
@@ -149,7 +174,7 @@ impl Job<'_> {
             probabilities: fitted.probabilities(self.data).map_err(failure)?,
             latent: fitted.latent(self.data).map_err(failure)?,
             shown: (0..self.data.rows()).collect(),
-            learned: Some(fitted.learned().map_err(failure)?.into_iter().map(f64::from).collect()),
+            learned: fitted.learned().map_err(failure)?.map(|shares| shares.into_iter().map(f64::from).collect()),
             seconds,
             samples,
         };
@@ -177,6 +202,11 @@ fn variational(config: &Config) -> Result<Variational> {
             Prior::Uniform => variational::Prior::Uniform,
             Prior::Categorical => variational::Prior::Categorical,
             Prior::Hypergeometric => variational::Prior::Hypergeometric,
+            Prior::Exchangeable => variational::Prior::Exchangeable,
+        })
+        .start(match config.start {
+            Start::Kmeans => variational::Start::KMeans,
+            Start::Joined => variational::Start::Joined,
         })
         .hidden(config.hidden.clone())
         .latent(config.latent)
@@ -216,6 +246,24 @@ fn entropy(config: &Config) -> Result<Entropy> {
     }
     if let Some(starts) = config.starts {
         params = params.starts(starts);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    params.check().map_err(failure)
+}
+
+fn dec(config: &Config) -> Result<Dec> {
+    let mut params = if config.method == IDEC { Dec::idec(config.k) } else { Dec::params(config.k) }
+        .hidden(config.hidden.clone())
+        .latent(config.latent)
+        .batch(config.batch)
+        .learning_rate(config.learning_rate as f32);
+    if let Some(weight) = config.reconstruction {
+        params = params.reconstruction(weight as f32);
+    }
+    if let Some(epochs) = config.pretrain_epochs {
+        params = params.pretrain_epochs(epochs);
     }
     if let Some(epochs) = config.epochs {
         params = params.epochs(epochs);

@@ -49,6 +49,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A saved model that cannot be read or written.
+    #[error("model file {}: {message}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// Training was asked to stop; the checkpoint holds everything up to here.
     #[error("interrupted in phase '{phase}' after epoch {epoch}")]
     Interrupted {

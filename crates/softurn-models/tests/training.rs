@@ -11,7 +11,7 @@ fn an_epoch_uploads_row_numbers_and_allocates_nothing() {
     let gpu = Gpu::new(GpuConfig::default()).unwrap_or_else(|error| panic!("{error}"));
     let digits = data::digits();
     let epochs = 8;
-    for prior in [Prior::Uniform, Prior::Categorical, Prior::Hypergeometric] {
+    for prior in [Prior::Uniform, Prior::Categorical, Prior::Hypergeometric, Prior::Exchangeable] {
         let method = Variational::params(10).prior(prior).pretrain_epochs(epochs).epochs(epochs).check().unwrap();
         let mut seen = Vec::new();
         let mut observer = |event: &Event| {

@@ -1,6 +1,7 @@
 //! What the deep methods share: features as a network takes them, and random views of them.
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::augment::{self, Affine};
 use softurn_kernels::{Key, Tensor};
 
@@ -26,7 +27,7 @@ pub(super) fn view(x: &Tensor, image: Option<ImageShape>, key: Key) -> Result<Te
 
 /// Columns of a table less their mean, over their standard deviation, both of the rows that a model was fitted on; a
 /// constant column becomes 0. Images stay as they are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Scaling {
     columns: usize,
     /// Mean, and one over the deviation.
@@ -47,6 +48,11 @@ impl Scaling {
         };
         let table = (data.kind() == Kind::Table).then(|| data.features().columns().into_iter().map(column).collect());
         Self { columns: data.cols(), table }
+    }
+
+    /// Columns of the data.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
     }
 
     /// Columns as they are.

@@ -1,7 +1,9 @@
 //! Clustering: one folder per method; params, then `check()`, then `fit()`, then a fitted type.
 
+pub mod dec;
 pub mod entropy;
 mod features;
 pub mod gmm;
 pub mod kmeans;
+mod saved;
 pub mod variational;

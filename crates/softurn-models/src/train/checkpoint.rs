@@ -50,14 +50,16 @@ pub(super) fn save(path: &Path, fingerprint: &str, parameters: &Parameters, prog
     .map(|(key, value)| (key.to_owned(), value))
     .into();
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| fail(error.to_string()))?;
+    replace_file(path, &bytes).map_err(|error| fail(error.to_string()))
+}
+
+/// Writes a file next to its place and then moves it there, so that whatever stops it leaves the old one or the new one.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("safetensors.new");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|error| fail(error.to_string()))
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
 }
 
 /// Reads the checkpoint into parameters of the same names and shapes.

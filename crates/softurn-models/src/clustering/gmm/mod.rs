@@ -10,7 +10,10 @@ mod params;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use ndarray::{Array2, Array3};
+use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::reduce::{self, Reduction};
 use softurn_kernels::ops::{log_sum_exp, one_hot, softmax};
@@ -19,9 +22,24 @@ use softurn_kernels::{Gpu, Key, Tensor};
 use super::features::Scaling;
 use super::kmeans::rows::{Rows, by_blocks, upload};
 use super::kmeans::{FittedKMeans, KMeans};
+use super::saved::{Reader, Writer};
 use crate::data::Dataset;
 use crate::{Error, Result};
 pub use params::{Covariance, Params};
+
+/// What files call the method.
+const METHOD: &str = "gmm";
+
+/// The settings of a file; means are relative to that of the fitted data.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    k: usize,
+    covariance: Covariance,
+    scaling: Scaling,
+    log_likelihood: f64,
+    iterations: usize,
+    converged: bool,
+}
 
 /// A Gaussian mixture with settings that have been checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -417,6 +435,53 @@ impl FittedGaussianMixture {
             Ok(())
         })?;
         Ok(total / data.rows() as f64)
+    }
+
+    /// Writes the model to a safetensors file, in the place of one that may be there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let components = &self.components;
+        let mut writer = Writer::default();
+        writer.floats("mean", &[components.cols()], &self.mean.read()?);
+        writer.doubles("weights", &components.weights);
+        writer.doubles("means", &components.means);
+        writer.doubles("spread", &components.spread);
+        writer.integers("labels", &self.labels);
+        let settings = Saved {
+            k: components.k(),
+            covariance: components.covariance,
+            scaling: self.scaling.clone(),
+            log_likelihood: self.log_likelihood,
+            iterations: self.iterations,
+            converged: self.converged,
+        };
+        writer.write(path.as_ref(), METHOD, &settings)
+    }
+
+    /// Reads a model that [`FittedGaussianMixture::save`] wrote; it predicts with the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, of another method, or its model does not fit the adapter.
+    pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
+        let (reader, saved): (_, Saved) = Reader::open(path.as_ref(), METHOD)?;
+        let Saved { k, covariance, scaling, log_likelihood, iterations, converged } = saved;
+        let cols = scaling.columns();
+        let spread = match covariance {
+            Covariance::Diagonal => k * cols,
+            Covariance::Full => k * cols * cols,
+        };
+        let components = Components {
+            covariance,
+            weights: reader.doubles("weights", k)?,
+            means: reader.doubles("means", k * cols)?,
+            spread: reader.doubles("spread", spread)?,
+        };
+        let mean = gpu.tensor(&reader.floats("mean", &[cols])?, [cols])?;
+        let mixture = Mixture::new(gpu, &components)?;
+        let labels = reader.labels(k)?;
+        Self::new(scaling, mean, components, mixture, labels, log_likelihood, iterations, converged)
     }
 
     fn table(&self, rows: usize, values: &[f32]) -> Array2<f32> {

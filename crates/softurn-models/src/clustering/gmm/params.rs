@@ -1,11 +1,13 @@
 //! Settings of a Gaussian mixture and their checks.
 
+use serde::{Deserialize, Serialize};
+
 use super::GaussianMixture;
 use crate::clustering::kmeans::KMeans;
 use crate::{Error, Result};
 
 /// What a component may look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Covariance {
     /// A variance for each column, and no correlations.
     #[default]

@@ -355,3 +355,23 @@ fn full_covariances_of_degenerate_data() {
         println!("{mistakes} of 200 rows of two lines in the other group");
     }
 }
+
+#[test]
+fn a_loaded_model_predicts_the_same_bits() {
+    let gpu = &gpus()[0];
+    let rows = blobs(300, 4, 3, 0.6, 2);
+    let (seen, unseen) = (table(&rows[..200 * 4], 4), table(&rows[200 * 4..], 4));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let bits = |values: ndarray::Array2<f32>| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for params in [GaussianMixture::params(3).starts(2), full(3).starts(2)] {
+        let fitted = params.check().unwrap().fit(gpu, &seen, KEY).unwrap();
+        fitted.save(&path).unwrap();
+        let loaded = FittedGaussianMixture::load(gpu, &path).unwrap();
+        assert_eq!((loaded.labels(), loaded.weights()), (fitted.labels(), fitted.weights()));
+        assert_eq!(loaded.predict(&unseen).unwrap(), fitted.predict(&unseen).unwrap());
+        assert_eq!(bits(loaded.predict_proba(&unseen).unwrap()), bits(fitted.predict_proba(&unseen).unwrap()));
+        assert_eq!(bits(loaded.transform(&unseen).unwrap()), bits(fitted.transform(&unseen).unwrap()));
+        assert_eq!(loaded.covariances(), fitted.covariances());
+    }
+}

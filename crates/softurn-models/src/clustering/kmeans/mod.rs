@@ -15,18 +15,35 @@ mod seeding;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::path::Path;
+
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::matmul::{self, Options};
 use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::features::Scaling;
+use super::saved::{Reader, Writer};
 use crate::data::Dataset;
 use crate::{Error, Result};
 use lloyd::{Centres, Stop};
 pub use params::Params;
 use rows::{Rows, squared_lengths};
+
+/// What files call the method.
+const METHOD: &str = "kmeans";
+
+/// The settings of a file; centres are relative to the mean of the fitted data.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    k: usize,
+    scaling: Scaling,
+    inertia: f64,
+    iterations: usize,
+    converged: bool,
+}
 
 /// k-means with settings that have been checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -249,6 +266,40 @@ impl FittedKMeans {
             Ok(())
         })?;
         Ok(Array2::from_shape_fn((data.rows(), k), |(i, j)| distances[i * k + j]))
+    }
+
+    /// Writes the model to a safetensors file, in the place of one that may be there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let cols = self.mean.len();
+        let mut writer = Writer::default();
+        writer.floats("mean", &[cols], &self.mean.read()?);
+        writer.floats("centres", &[self.centred.bias.len(), cols], &self.centred.values.read()?);
+        writer.integers("labels", &self.labels);
+        let settings = Saved {
+            k: self.centred.bias.len(),
+            scaling: self.scaling.clone(),
+            inertia: self.inertia,
+            iterations: self.iterations,
+            converged: self.converged,
+        };
+        writer.write(path.as_ref(), METHOD, &settings)
+    }
+
+    /// Reads a model that [`FittedKMeans::save`] wrote; it predicts with the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, of another method, or its model does not fit the adapter.
+    pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
+        let (reader, saved): (_, Saved) = Reader::open(path.as_ref(), METHOD)?;
+        let Saved { k, scaling, inertia, iterations, converged } = saved;
+        let cols = scaling.columns();
+        let mean = gpu.tensor(&reader.floats("mean", &[cols])?, [cols])?;
+        let centred = Centres::new(gpu, &reader.floats("centres", &[k, cols])?, cols)?;
+        let labels = reader.labels(k)?;
+        Self::new(scaling, mean, centred, labels, inertia, iterations, converged)
     }
 
     /// The rows of a data set as the fit took them, block by block.

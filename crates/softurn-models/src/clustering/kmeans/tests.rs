@@ -447,3 +447,22 @@ fn times() {
     let (seconds, memory) = (clock.elapsed().as_secs_f64(), gpu.pool_statistics());
     println!("large: {seconds:.2} s, {} iterations, {:?}, {memory:?}", fitted.iterations(), fitted.group_sizes());
 }
+
+#[test]
+fn a_loaded_model_predicts_the_same_bits() {
+    let gpu = &gpus()[0];
+    let rows = blobs(300, 4, 3, 0.6, 2);
+    let (seen, unseen) = (table(&rows[..200 * 4], 4), table(&rows[200 * 4..], 4));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let bits = |values: Array2<f32>| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for params in [KMeans::params(3).starts(2), KMeans::params(3).batch(50)] {
+        let fitted = params.check().unwrap().fit(gpu, &seen, Key::new(3)).unwrap();
+        fitted.save(&path).unwrap();
+        let loaded = FittedKMeans::load(gpu, &path).unwrap();
+        assert_eq!((loaded.labels(), loaded.inertia()), (fitted.labels(), fitted.inertia()));
+        assert_eq!(loaded.predict(&unseen).unwrap(), fitted.predict(&unseen).unwrap());
+        assert_eq!(bits(loaded.transform(&unseen).unwrap()), bits(fitted.transform(&unseen).unwrap()));
+        assert_eq!(loaded.centers().read().unwrap(), fitted.centers().read().unwrap());
+    }
+}

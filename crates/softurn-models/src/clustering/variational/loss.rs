@@ -5,7 +5,7 @@ use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::ops::binary::Binary;
 use softurn_kernels::ops::fisher_hypergeometric::Urn;
 use softurn_kernels::ops::matmul::{Activation, Options};
-use softurn_kernels::ops::{gaussian_mixture, reduce};
+use softurn_kernels::ops::{Noise, gaussian_mixture, gumbel_softmax, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::{BLOCK, Params, Prior, start};
@@ -212,23 +212,42 @@ impl Model {
         })
     }
 
-    /// `log π` of a batch, `[1, k]` or one number for all, with its gradient.
-    fn batch_log_proportions<'t>(&self, tape: &'t Tape, parameters: &Parameters, key: Key) -> Result<Var<'t>> {
-        let weights = tape.param(parameters, &self.weights)?;
-        match self.params.prior {
-            Prior::Uniform => {
-                // One number for all groups.
-                Ok(tape.constant(&tape.gpu().constant(-(self.params.k as f32).ln())?))
-            }
-            Prior::Categorical => Ok(weights.log_softmax(1.0)?),
-            Prior::Hypergeometric => {
-                let law = MultivariateFisherHypergeometric::with_urn(weights, &self.urn)?;
-                let sizes = law.rsample(key, Temperature::new(self.params.temperature)?)?;
+    /// `log π` of a batch, `[1, k]` or one number for all, with its gradient if there is one.
+    fn batch_log_proportions<'t>(&self, tape: &'t Tape, law: &Law<'t>, key: Key) -> Result<Var<'t>> {
+        match law {
+            // One number for all groups.
+            Law::Uniform => Ok(tape.constant(&tape.gpu().constant(-(self.params.k as f32).ln())?)),
+            Law::Categorical(weights) => Ok(weights.log_softmax(1.0)?),
+            Law::SizeRatio(sizes) => {
+                let sizes = sizes.rsample(key, Temperature::new(self.params.temperature)?)?;
                 let total = self.urn.draws(0) as f32 + self.params.k as f32;
                 Ok(sizes.affine(1.0 / total, 1.0 / total)?.log()?)
             }
+            Law::Exchangeable(sizes) => {
+                let mean = tape.constant(&sizes.mean()?);
+                Ok(mean.affine(1.0 / self.urn.draws(0) as f32, 1e-6)?.log()?)
+            }
         }
     }
+
+    fn law<'t>(&self, tape: &'t Tape, parameters: &Parameters) -> Result<Law<'t>> {
+        let weights = || tape.param(parameters, &self.weights);
+        let sizes = || MultivariateFisherHypergeometric::with_urn(weights()?, &self.urn);
+        Ok(match self.params.prior {
+            Prior::Uniform => Law::Uniform,
+            Prior::Categorical => Law::Categorical(weights()?),
+            Prior::Hypergeometric => Law::SizeRatio(sizes()?),
+            Prior::Exchangeable => Law::Exchangeable(sizes()?),
+        })
+    }
+}
+
+/// The prior over groups.
+enum Law<'t> {
+    Uniform,
+    Categorical(Var<'t>),
+    SizeRatio(MultivariateFisherHypergeometric<'t>),
+    Exchangeable(MultivariateFisherHypergeometric<'t>),
 }
 
 impl Objective for Model {
@@ -251,7 +270,7 @@ impl Objective for Model {
         }
         let points = Array2::from_shape_vec((self.row_count, d), units.clone())
             .map_err(|error| Error::argument("data", error.to_string()))?;
-        let start = start::groups(&gpu, &points, k, key)?;
+        let start = start::groups(&gpu, &points, k, self.params.start, key)?;
         let scale = (d as f64).sqrt();
         let mut sums = vec![[0.0f64; 2]; k * d];
         let mut counts = vec![0usize; k];
@@ -281,7 +300,7 @@ impl Objective for Model {
                 match self.params.prior {
                     Prior::Uniform | Prior::Categorical => share.ln() as f32,
                     // Sizes m_c = n: the mean is B times a sigmoid, so the weight is the share's logit.
-                    Prior::Hypergeometric => (share / (1.0 - share)).ln() as f32,
+                    Prior::Hypergeometric | Prior::Exchangeable => (share / (1.0 - share)).ln() as f32,
                 }
             })
             .collect();
@@ -332,7 +351,8 @@ impl Objective for Model {
         let reconstruction = self.reconstruction(tape, parameters, &z, &x)?.mean()?;
         let (means, log_variances) =
             (tape.param(parameters, &self.means)?, tape.param(parameters, &self.log_variances)?);
-        let log_proportions = self.batch_log_proportions(tape, parameters, prior_key)?;
+        let law = self.law(tape, parameters)?;
+        let log_proportions = self.batch_log_proportions(tape, &law, prior_key)?;
         // Responsibilities are the optimum for given parameters: no gradient through them.
         let logits =
             (z.detach().gaussian_mixture(None, &means.detach(), &log_variances.detach())? + &log_proportions.detach())?;
@@ -340,8 +360,22 @@ impl Objective for Model {
         let responsibilities = log_responsibilities.exp()?;
         // KL(q(c) q(z) || p(c) p(z | c)): the entropy of q(z) loses its constant to log N's.
         let density = code.mean.gaussian_mixture(Some(&code.log_variance), &means, &log_variances)?;
-        let bracket = (&log_responsibilities - &(density + &log_proportions)?)?;
-        let groups = (&bracket * &responsibilities)?.sum_cols()?.mean()?;
+        let groups = match &law {
+            Law::Exchangeable(sizes) => {
+                let bracket = (&log_responsibilities - &density)?;
+                // The rows of the batch without the neighbours that they brought along.
+                let drawn = logits.value().view(0, [self.urn.draws(0) as usize, self.params.k])?;
+                let drawn = gumbel_softmax::hard(tape.gpu(), &drawn, Noise::Key(prior_key))?;
+                let counts =
+                    reduce::over_rows(tape.gpu(), reduce::Reduction::Sum, &drawn)?.reshape([1, self.params.k])?;
+                let assignments = sizes.log_prob(&counts)?.mean()?.affine(-1.0 / self.urn.draws(0) as f32, 0.0)?;
+                ((&bracket * &responsibilities)?.sum_cols()?.mean()? + &assignments)?
+            }
+            _ => {
+                let bracket = (&log_responsibilities - &(density + &log_proportions)?)?;
+                (&bracket * &responsibilities)?.sum_cols()?.mean()?
+            }
+        };
         let rows = x.shape().dims()[0] as f32;
         let entropy = code.log_variance.sum()?.affine(0.5 / rows, 0.5 * (1.0 + LN_TAU) * self.params.latent as f32)?;
         let divergence = (groups - &entropy)?;

@@ -6,16 +6,22 @@
 //! `L = E[-log p(x | z)] + KL(q(z | x) q(c | x) ‖ p(z | c) p(c))`.
 //!
 //! Only `p(c)` differs between the priors (Sutter et al., ICLR 2023, their third experiment): uniform; learned proportions
-//! `π`; or the *size-ratio* form of the hypergeometric prior, where a batch's group sizes `x ~ Hypergeometric(m_c = B,
-//! n = B, ω)` are drawn together and `π_c = (x_c + 1) / (B + K)`, with a straight-through gradient to `ω`.
+//! `π`; or, with the sizes `x ~ Hypergeometric(m_c = B, n = B, ω)` of a batch's groups drawn together,
+//!
+//! * the *size-ratio* form `π_c = (x_c + 1) / (B + K)`, with a straight-through gradient to `ω`, or
+//! * the *exchangeable* form `p(c) = P(x(c); ω) Π_c x_c! / B!`, exact and without a draw of sizes: assignments drawn from
+//!   `q(c | x)` have sizes `x(c)`, and the gradient to `log ω` is `x(c) - E[x]`. `Π_c x_c! / B!`, which has none, is left out
+//!   of the loss; `q(c | x)` takes the mean sizes, whose ratios are the odds of one more row.
 //!
 //! Training has three phases, none of which sees a label: `contrast` (the encoder learns to tell a row and its nearest
 //! neighbours, all under random views, from other rows), `decode` (the decoder learns alone), and `cluster` (everything,
-//! from groups in the encoder's space that parts of k-means are joined to; the contrast stays on).
+//! from groups in the encoder's space, see [`Start`]; the contrast stays on).
 
 mod loss;
 mod params;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use ndarray::Array2;
 use softurn_autodiff::{Parameters, Tape};
@@ -23,7 +29,7 @@ use softurn_kernels::ops::fisher_hypergeometric::{self, Law};
 use softurn_kernels::ops::{reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-pub use params::{Params, Prior};
+pub use params::{Params, Prior, Start};
 
 use self::loss::Model;
 use crate::Result;
@@ -183,7 +189,7 @@ impl Model {
                 Ok(gpu.tensor(&vec![-(k as f32).ln(); k], [1, k])?)
             }
             Prior::Categorical => Ok(softmax::forward_log(gpu, &parameters.tensor(self.weights())?, 1.0)?),
-            Prior::Hypergeometric => {
+            Prior::Hypergeometric | Prior::Exchangeable => {
                 let weights = parameters.tensor(self.weights())?;
                 let law = fisher_hypergeometric::Prepared::new(gpu, self.urn(), &Law::Exact, &weights)?;
                 let mean = fisher_hypergeometric::mean(gpu, &law)?.read()?;

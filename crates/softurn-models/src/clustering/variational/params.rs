@@ -14,9 +14,25 @@ pub enum Prior {
     Uniform,
     /// Learned proportions; rows are independent.
     Categorical,
-    /// Learned weights of a noncentral hypergeometric law: the sizes of a batch are drawn together and sum to it.
+    /// Learned weights of a noncentral hypergeometric law: the sizes of a batch are drawn together, and their shares are
+    /// its proportions.
     #[default]
     Hypergeometric,
+    /// The same law as the probability of the assignments themselves: that of their sizes, all assignments with these
+    /// sizes being equally likely.
+    Exchangeable,
+}
+
+/// Where the groups come from that clustering starts with, in the encoder's space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// k-means, which prefers groups of one size: it splits a large group before it separates two small ones, and keeps a
+    /// group whole that has two shapes.
+    #[default]
+    KMeans,
+    /// Five times as many parts by k-means, joined by the density of neighbourhoods between them whatever their size:
+    /// for groups known to be very unequal. It separates what is separate, so a group of two shapes becomes two.
+    Joined,
 }
 
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
@@ -24,6 +40,7 @@ pub enum Prior {
 pub struct Params {
     pub(super) k: usize,
     pub(super) prior: Prior,
+    pub(super) start: Start,
     pub(super) hidden: Vec<usize>,
     pub(super) latent: usize,
     pub(super) batch: usize,
@@ -39,6 +56,7 @@ impl Params {
         Self {
             k,
             prior: Prior::default(),
+            start: Start::default(),
             hidden: vec![256, 128],
             latent: 16,
             batch: 256,
@@ -53,6 +71,12 @@ impl Params {
     /// The law of the group sizes.
     pub fn prior(mut self, prior: Prior) -> Self {
         self.prior = prior;
+        self
+    }
+
+    /// Where the first groups come from.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
         self
     }
 

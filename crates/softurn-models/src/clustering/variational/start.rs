@@ -1,12 +1,9 @@
-//! Where clustering starts: groups of any size in the encoder's space.
-//!
-//! k-means prefers groups of one size: it splits a large one before it separates two small ones. So it only makes five times
-//! as many parts as groups are wanted here, and parts are joined by how many of all possible neighbourhoods between them exist
-//! (average linkage on the graph of nearest neighbours), which does not look at sizes.
+//! Where clustering starts: groups in the encoder's space, by k-means or from joined parts of it.
 
 use ndarray::Array2;
 use softurn_kernels::{Gpu, Key};
 
+use super::Start;
 use crate::Result;
 use crate::clustering::kmeans::KMeans;
 use crate::neighbours::nearest_neighbours;
@@ -18,13 +15,13 @@ const ROWS_PER_PART: usize = 4;
 /// Neighbours of a row in the graph.
 const NEIGHBOURS: usize = 5;
 
-/// A group in `0..k` for each row of `points`.
-pub(super) fn groups(gpu: &Gpu, points: &Array2<f32>, k: usize, key: Key) -> Result<Vec<u32>> {
+/// A group in `0..k` for each row of `points`. Too few rows for parts are left to k-means.
+pub(super) fn groups(gpu: &Gpu, points: &Array2<f32>, k: usize, start: Start, key: Key) -> Result<Vec<u32>> {
     let (rows, cols) = points.dim();
-    let parts = (PARTS * k).min(rows / ROWS_PER_PART);
     let values = points.as_standard_layout();
     let tensor = gpu.tensor(values.as_slice().unwrap_or_default(), [rows, cols])?;
-    if parts <= k || rows <= NEIGHBOURS {
+    let parts = (PARTS * k).min(rows / ROWS_PER_PART);
+    if start == Start::KMeans || parts <= k || rows <= NEIGHBOURS {
         return Ok(KMeans::params(k).starts(20).check()?.fit_points(gpu, &tensor, key)?.labels().to_vec());
     }
     let labels = KMeans::params(parts).starts(5).check()?.fit_points(gpu, &tensor, key)?.labels().to_vec();
@@ -33,6 +30,7 @@ pub(super) fn groups(gpu: &Gpu, points: &Array2<f32>, k: usize, key: Key) -> Res
 }
 
 /// Joins the two parts with the densest neighbourhood again and again until `k` are left; of equally dense pairs the smaller.
+/// The density is the share of all possible neighbourhoods that exist (average linkage), which does not look at sizes.
 fn join(labels: &[u32], parts: usize, neighbours: &Array2<u32>, k: usize) -> Vec<u32> {
     let mut edges = vec![vec![0.0f64; parts]; parts];
     let mut sizes = vec![0.0f64; parts];
@@ -95,12 +93,11 @@ mod tests {
             };
             center[column] + spread[column] * noise[2 * row + column]
         });
-        let found = groups(&gpu, &points, 4, Key::new(0)).unwrap();
+        let found = groups(&gpu, &points, 4, Start::Joined, Key::new(0)).unwrap();
         assert!(adjusted_rand_index(&found, &truth).unwrap() > 0.99);
-        let tensor = gpu.tensor(points.as_slice().unwrap(), [660, 2]).unwrap();
-        let plain = KMeans::params(4).starts(20).check().unwrap().fit_points(&gpu, &tensor, Key::new(0)).unwrap();
-        assert!(adjusted_rand_index(plain.labels(), &truth).unwrap() < 0.9);
-        assert_eq!(found, groups(&gpu, &points, 4, Key::new(0)).unwrap());
+        let plain = groups(&gpu, &points, 4, Start::KMeans, Key::new(0)).unwrap();
+        assert!(adjusted_rand_index(&plain, &truth).unwrap() < 0.9);
+        assert_eq!(found, groups(&gpu, &points, 4, Start::Joined, Key::new(0)).unwrap());
     }
 
     #[test]
