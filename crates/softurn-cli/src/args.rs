@@ -1,4 +1,4 @@
-//! The command line: `softurn cluster` and `softurn devices`.
+//! The command line: `softurn cluster`, `predict`, `select` and `devices`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Settings;
+use crate::config::{Covariance, Settings, count};
 use crate::failure::{Failure, Result, one_line};
 
 /// Learn discrete structure by gradient descent on any GPU.
@@ -24,6 +24,10 @@ pub struct Cli {
 pub enum Command {
     /// Cluster a data set and learn how large each group is
     Cluster(Box<ClusterArgs>),
+    /// Assign new rows to the groups of a model that `cluster` saved
+    Predict(PredictArgs),
+    /// Compare numbers of groups without labels
+    Select(SelectArgs),
     /// List the adapters that `--adapter` can name
     Devices(DevicesArgs),
 }
@@ -76,6 +80,72 @@ pub struct ClusterArgs {
     /// No progress on standard error
     #[arg(long, short, help_heading = "Run")]
     pub quiet: bool,
+}
+
+/// Assign new rows to the groups of a saved model.
+///
+/// Writes a csv file of row, group and the group's probability. Rows are scaled as those were that the model was fitted on.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Run directory of `softurn cluster`, or the model.safetensors in it
+    #[arg(long, value_name = "DIR|FILE")]
+    pub model: PathBuf,
+    /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
+    #[arg(long, value_name = "digits|FILE[:ARRAY]")]
+    pub data: String,
+    /// Column of a csv file that holds labels: it is left out
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// Take the first N rows only
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub rows: Option<usize>,
+    /// File for the result; must not exist
+    #[arg(long, value_name = "FILE.csv")]
+    pub out: PathBuf,
+    /// Adapter by index or by part of its name [default: the fastest kind]
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub adapter: Option<String>,
+}
+
+/// Compare numbers of groups without labels.
+///
+/// Fits a Gaussian mixture for each number and shows the likelihood of held-out rows (5 folds) and the silhouette.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
+    #[arg(long, value_name = "digits|FILE[:ARRAY]")]
+    pub data: String,
+    /// Column of a csv file that holds labels: it is left out
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// Take the first N rows only
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub rows: Option<usize>,
+    /// Numbers of groups to compare
+    #[arg(long, value_name = "LOW-HIGH", value_parser = range)]
+    pub k: (usize, usize),
+    /// What a component of the mixture may look like
+    #[arg(long, value_name = "NAME", default_value = "diagonal")]
+    pub covariance: Covariance,
+    /// Seed of every random number
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Adapter by index or by part of its name [default: the fastest kind]
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub adapter: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `2-12`
+fn range(text: &str) -> std::result::Result<(usize, usize), String> {
+    let (low, high) = text.split_once('-').ok_or("give two numbers such as 2-12")?;
+    let (low, high) = (count(low)?, count(high)?);
+    if low == 0 || low > high {
+        return Err(format!("{low} to {high} is no range from 1 on"));
+    }
+    Ok((low, high))
 }
 
 /// Arguments of `softurn devices`.

@@ -182,8 +182,8 @@ pub struct Settings {
     pub adapter: Option<String>,
 }
 
-/// TOML integers are signed.
-fn count(text: &str) -> std::result::Result<usize, String> {
+/// A number that a TOML file can hold too: its integers are signed.
+pub fn count(text: &str) -> std::result::Result<usize, String> {
     let value: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
     if i64::try_from(value).is_ok() { Ok(value) } else { Err("number too large".into()) }
 }

@@ -6,12 +6,13 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
-use softurn::clustering::dec::{Dec, FittedDec};
-use softurn::clustering::entropy::{self, Entropy, FittedEntropy, GroupSizes};
+use softurn::clustering::Fitted;
+use softurn::clustering::dec::Dec;
+use softurn::clustering::entropy::{self, Entropy, GroupSizes};
 use softurn::clustering::gmm::{self, GaussianMixture};
 use softurn::clustering::kmeans::KMeans;
-use softurn::clustering::partition::{self, FittedPartition, Partition};
-use softurn::clustering::variational::{self, FittedVariational, Variational};
+use softurn::clustering::partition::{self, Partition};
+use softurn::clustering::variational::{self, Variational};
 use softurn::data::Dataset;
 use softurn::train::batches::below;
 use softurn::train::{Event, Session};
@@ -29,6 +30,8 @@ const NEIGHBOURS: &str = "building the model and finding each row's neighbours";
 
 /// What a method has found.
 pub struct Outcome {
+    /// What is saved.
+    pub model: Box<dyn Fitted>,
     /// `[rows, k]`
     pub probabilities: Array2<f32>,
     /// `[shown, d]`: what the picture and the silhouette are made of.
@@ -41,48 +44,6 @@ pub struct Outcome {
     pub seconds: f64,
     /// Rows that went through it.
     pub samples: f64,
-}
-
-/// What fitted types of methods that train in epochs have in common, under one name.
-trait Fitted {
-    fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
-    fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
-    /// Proportions that were learned, where the method has such.
-    fn learned(&self) -> softurn::Result<Option<Vec<f32>>>;
-}
-
-macro_rules! fitted {
-    ($($method:ty),*) => {$(
-        impl Fitted for $method {
-            fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
-                self.predict_proba(data)
-            }
-
-            fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
-                self.transform(data)
-            }
-
-            fn learned(&self) -> softurn::Result<Option<Vec<f32>>> {
-                self.group_proportions().map(Some)
-            }
-        }
-    )*};
-}
-
-fitted!(FittedVariational, FittedEntropy, FittedPartition);
-
-impl Fitted for FittedDec {
-    fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
-        self.predict_proba(data)
-    }
-
-    fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
-        self.transform(data)
-    }
-
-    fn learned(&self) -> softurn::Result<Option<Vec<f32>>> {
-        Ok(None)
-    }
 }
 
 /// One run of the program, as methods need it.
@@ -161,7 +122,7 @@ impl Job<'_> {
     }
 
     /// Runs what trains in epochs, with a run directory, a checkpoint, and progress.
-    fn train<F: Fitted>(
+    fn train<F: Fitted + 'static>(
         &mut self,
         config: &Config,
         run: impl FnOnce(&mut Session<'_>) -> softurn::Result<F>,
@@ -187,10 +148,11 @@ impl Job<'_> {
         let fitted = fitted.map_err(failure)?;
         let (seconds, samples) = totals(&dir)?;
         let outcome = Outcome {
-            probabilities: fitted.probabilities(self.data).map_err(failure)?,
-            latent: fitted.latent(self.data).map_err(failure)?,
+            probabilities: fitted.predict_proba(self.data).map_err(failure)?,
+            latent: fitted.transform(self.data).map_err(failure)?,
             shown: (0..self.data.rows()).collect(),
-            learned: fitted.learned().map_err(failure)?.map(|shares| shares.into_iter().map(f64::from).collect()),
+            learned: fitted.group_proportions().map_err(failure)?,
+            model: Box::new(fitted),
             seconds,
             samples,
         };
@@ -199,7 +161,7 @@ impl Job<'_> {
 }
 
 /// A library error: bad input if it names a setting, else a failed run.
-fn failure(error: softurn::Error) -> Failure {
+pub fn failure(error: softurn::Error) -> Failure {
     match error {
         softurn::Error::Argument { argument, message } => {
             Failure::bad_input(format!("--{}", argument.replace('_', "-")), message)
@@ -377,26 +339,33 @@ pub fn baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Res
     let (began, key) = (Instant::now(), Key::new(config.seed));
     let shown = shown_rows(data.rows(), key.child(SHOWN));
     let sample = data.select_rows(&shown).map_err(|error| Failure::BadInput(error.to_string()))?;
-    let (probabilities, latent, learned) = if method == KMEANS {
+    let (model, latent): (Box<dyn Fitted>, _) = if method == KMEANS {
         let mut params = KMeans::params(config.k);
         if config.method == method && config.batch > 0 {
             params = params.batch(config.batch);
         }
         let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
-        let labels = fitted.labels();
-        let hard = |(i, c): (usize, usize)| f32::from(u8::from(labels[i] as usize == c));
-        (Array2::from_shape_fn((data.rows(), config.k), hard), fitted.scaled(&sample), None)
+        let latent = fitted.scaled(&sample);
+        (Box::new(fitted), latent)
     } else {
         let params = GaussianMixture::params(config.k).covariance(match config.covariance {
             Some(Covariance::Full) => gmm::Covariance::Full,
             Some(Covariance::Diagonal) | None => gmm::Covariance::Diagonal,
         });
         let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
-        let probabilities = fitted.predict_proba(data).map_err(failure)?;
-        (probabilities, fitted.scaled(&sample), Some(fitted.weights().to_vec()))
+        let latent = fitted.scaled(&sample);
+        (Box::new(fitted), latent)
     };
     let (seconds, samples) = (began.elapsed().as_secs_f64(), data.rows() as f64);
-    Ok(Outcome { probabilities, latent: latent.map_err(failure)?, shown, learned, seconds, samples })
+    Ok(Outcome {
+        probabilities: model.predict_proba(data).map_err(failure)?,
+        latent: latent.map_err(failure)?,
+        learned: model.group_proportions().map_err(failure)?,
+        model,
+        shown,
+        seconds,
+        samples,
+    })
 }
 
 /// Rows of a baseline's picture: enough for it, and bounded where the data is large.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use softurn_cli::args::{self, Command};
 use softurn_cli::failure::Result;
-use softurn_cli::{devices, interrupt, run};
+use softurn_cli::{devices, interrupt, predict, run, select};
 
 fn main() -> ExitCode {
     match execute() {
@@ -31,6 +31,8 @@ fn execute() -> Result<String> {
             let stop = interrupt::install(args.quiet)?;
             Ok(run::cluster(&args, stop)?.render(args.json))
         }
+        Command::Predict(args) => predict::predict(&args),
+        Command::Select(args) => select::select(&args),
         Command::Devices(args) => Ok(devices::render(&devices::list()?, args.json)),
     }
 }

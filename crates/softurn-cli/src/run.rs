@@ -15,7 +15,7 @@ use crate::fit::{self, Job, Outcome};
 use crate::methods::{self, ENTROPY};
 use crate::progress::Progress;
 use crate::report::{self, Baseline, Curve, Groups, Images, Phase, ReportData, Scores, Truth, pca};
-use crate::rundir::{self, METRICS, REPORT, RunDir, TIMING};
+use crate::rundir::{self, METRICS, MODEL, REPORT, RunDir, TIMING};
 use crate::summary::Summary;
 
 /// Baselines are shown in the report of a deep run when they cost next to nothing.
@@ -62,12 +62,24 @@ pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
     finish(&config, &data, &gpu, &dir, outcome)
 }
 
+/// A data set by name or file, with the labels of a column.
+///
+/// # Errors
+/// Bad input.
+pub fn load_rows(data: &str, label_column: Option<&str>, rows: Option<usize>) -> Result<Dataset> {
+    match label_column {
+        Some(column) => data::load_csv(data, Some(column), rows),
+        None => data::load(data, rows),
+    }
+    .map_err(bad)
+}
+
+fn bad(error: data::DataError) -> Failure {
+    Failure::BadInput(error.to_string())
+}
+
 fn load(config: &Config) -> Result<Dataset> {
-    let bad = |error: data::DataError| Failure::BadInput(error.to_string());
-    let data = match &config.label_column {
-        Some(column) => data::load_csv(&config.data, Some(column), config.rows).map_err(bad)?,
-        None => data::load(&config.data, config.rows).map_err(bad)?,
-    };
+    let data = load_rows(&config.data, config.label_column.as_deref(), config.rows)?;
     let data = match &config.labels {
         Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad)?,
         None => data,
@@ -80,7 +92,7 @@ fn load(config: &Config) -> Result<Dataset> {
 }
 
 /// Cluster and confidence of each row.
-fn assign(probabilities: &Array2<f32>) -> (Vec<u32>, Vec<f32>) {
+pub fn assign(probabilities: &Array2<f32>) -> (Vec<u32>, Vec<f32>) {
     let best = |row: ndarray::ArrayView1<'_, f32>| {
         row.iter()
             .enumerate()
@@ -120,6 +132,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     }
     let names: Option<Vec<String>> =
         truth.map(|labels| labels.ids().iter().map(|&id| labels.names()[id as usize].clone()).collect());
+    outcome.model.save(&dir.file(MODEL)).map_err(fit::failure)?;
     dir.write_assignments(&clusters, &confidence, names.as_deref())?;
     let mut group_sizes = vec![0; config.k];
     for &cluster in &clusters {

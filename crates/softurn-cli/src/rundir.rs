@@ -19,6 +19,8 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const TIMING: &str = "timing.jsonl";
 /// Parameters, moments and method state.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
+/// The fitted model, for `softurn predict`.
+pub const MODEL: &str = "model.safetensors";
 /// One line per row of the data.
 pub const ASSIGNMENTS: &str = "assignments.csv";
 /// The page for people.

@@ -3,9 +3,12 @@
 pub mod dec;
 pub mod entropy;
 mod features;
+mod fitted;
 pub mod gmm;
 pub mod kmeans;
 pub mod partition;
 mod saved;
 pub mod selection;
 pub mod variational;
+
+pub use fitted::{Fitted, load};

@@ -71,6 +71,17 @@ impl Writer {
     }
 }
 
+/// The name of the method that a file's model is of.
+///
+/// # Errors
+/// [`Error::ModelFile`] when there is no such file, or it is no saved model.
+pub(super) fn method(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|error| fail(path, error))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| fail(path, error))?;
+    let method = header.metadata().as_ref().and_then(|metadata| metadata.get("softurn.method").cloned());
+    method.ok_or_else(|| fail(path, "it has no 'method'; is it a saved model?"))
+}
+
 /// A file that was read.
 #[derive(Debug)]
 pub(super) struct Reader {
