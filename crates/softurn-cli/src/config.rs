@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
-use crate::methods::{self, ENTROPY, METHODS};
+use crate::methods::{self, ENTROPY, METHODS, PARTITION};
 
 /// Prior over the assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -48,6 +48,16 @@ pub enum Start {
     Kmeans,
     /// Joined parts of k-means, for groups of very unequal size
     Joined,
+}
+
+/// Where the weights of a batch's random partition come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// From mean responsibilities, without a gradient
+    Responsibilities,
+    /// Learned, through the sampler
+    Learned,
 }
 
 /// What entropy clustering minimises.
@@ -111,7 +121,7 @@ pub struct Settings {
     /// Weight of the group sizes, 0 to 10000 [default: 10, with mutual-information 1]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub lambda: Option<f64>,
-    /// Weight of the margin term [default: 0.001]
+    /// Weight of the margin term [default: 0.001]; of the method partition: of the group sizes [default: 1]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub gamma: Option<f64>,
     /// Weight of agreement with random views [default: 1, without hidden layers 0]
@@ -120,6 +130,16 @@ pub struct Settings {
     /// Models that are trained one after another, of which the best is kept [default: 1, without hidden layers 5]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Entropy clustering")]
     pub starts: Option<usize>,
+
+    /// Where the weights of a batch's partition come from [default: responsibilities]
+    #[arg(long, value_name = "NAME", help_heading = "Random partitions")]
+    pub weights: Option<Weights>,
+    /// Weight of the latents' divergence from their group [default: 1]
+    #[arg(long, value_name = "X", help_heading = "Random partitions")]
+    pub beta: Option<f64>,
+    /// Weight of the order's log-probability [default: 0.01]
+    #[arg(long, value_name = "X", help_heading = "Random partitions")]
+    pub delta: Option<f64>,
 
     /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
@@ -193,6 +213,12 @@ pub struct Config {
     pub consistency: Option<f64>,
     /// Models of which the best is kept.
     pub starts: Option<usize>,
+    /// Where the weights of a batch's partition come from.
+    pub weights: Option<Weights>,
+    /// Weight of the latents' divergence.
+    pub beta: Option<f64>,
+    /// Weight of the order's log-probability.
+    pub delta: Option<f64>,
     /// Epochs of the main training; set before a deep run is written.
     pub epochs: Option<usize>,
     /// Epochs of pretraining; set before a deep run is written.
@@ -285,16 +311,24 @@ impl Config {
                 positive("hidden", width as f64)?;
             }
         }
-        let of_entropy = [
-            ("loss", self.loss.is_some()),
-            ("sizes", self.sizes.is_some()),
-            ("lambda", self.lambda.is_some()),
-            ("gamma", self.gamma.is_some()),
-            ("consistency", self.consistency.is_some()),
-            ("starts", self.starts.is_some()),
+        let of_methods: [(_, bool, &[&str]); 9] = [
+            ("loss", self.loss.is_some(), &[ENTROPY]),
+            ("sizes", self.sizes.is_some(), &[ENTROPY]),
+            ("lambda", self.lambda.is_some(), &[ENTROPY]),
+            ("gamma", self.gamma.is_some(), &[ENTROPY, PARTITION]),
+            ("consistency", self.consistency.is_some(), &[ENTROPY]),
+            ("starts", self.starts.is_some(), &[ENTROPY]),
+            ("weights", self.weights.is_some(), &[PARTITION]),
+            ("beta", self.beta.is_some(), &[PARTITION]),
+            ("delta", self.delta.is_some(), &[PARTITION]),
         ];
-        if let Some((key, _)) = of_entropy.into_iter().find(|&(_, set)| set && self.method != ENTROPY) {
-            return Err(Failure::bad_input(flag(key), format!("is a setting of --method {ENTROPY}")));
+        for (key, set, methods) in of_methods {
+            if set && !methods.contains(&self.method.as_str()) {
+                return Err(Failure::bad_input(
+                    flag(key),
+                    format!("is a setting of --method {}", methods.join(" or ")),
+                ));
+            }
         }
         if let Some(rows) = self.rows {
             positive("rows", rows as f64)?;
@@ -382,6 +416,9 @@ const KEYS: &[&str] = &[
     "gamma",
     "consistency",
     "starts",
+    "weights",
+    "beta",
+    "delta",
     "epochs",
     "pretrain_epochs",
     "batch",

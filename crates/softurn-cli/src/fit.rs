@@ -9,17 +9,21 @@ use serde_json::{Map, Value, json};
 use softurn::clustering::entropy::{self, Entropy, FittedEntropy, GroupSizes};
 use softurn::clustering::gmm::GaussianMixture;
 use softurn::clustering::kmeans::KMeans;
+use softurn::clustering::partition::{self, FittedPartition, Partition};
 use softurn::clustering::variational::{self, FittedVariational, Variational};
 use softurn::data::{Dataset, Kind};
 use softurn::train::{Event, Session};
 use softurn::{Gpu, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Loss, Prior, Start};
+use crate::config::{Config, Loss, Prior, Start, Weights};
 use crate::failure::{Failure, Result};
-use crate::methods::ENTROPY;
+use crate::methods::{ENTROPY, PARTITION};
 use crate::progress::Progress;
 use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
+
+/// What takes a while before the first epoch.
+const NEIGHBOURS: &str = "building the model and finding each row's neighbours";
 
 /// What a method has found.
 pub struct Outcome {
@@ -60,7 +64,7 @@ macro_rules! fitted {
     )*};
 }
 
-fitted!(FittedVariational, FittedEntropy);
+fitted!(FittedVariational, FittedEntropy, FittedPartition);
 
 /// One run of the program, as methods need it.
 pub struct Job<'a> {
@@ -91,7 +95,17 @@ impl Job<'_> {
                 (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
                 method.check_data(self.gpu, self.data).map_err(failure)?;
                 self.headline();
-                self.progress.note("building the model and finding each row's neighbours");
+                self.progress.note(NEIGHBOURS);
+                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
+                self.train(config, |session| training.run(session))
+            }
+            PARTITION => {
+                let method = partition(config)?;
+                let [pretrain, epochs] = method.epochs(self.data.rows());
+                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
+                method.check_data(self.gpu, self.data).map_err(failure)?;
+                self.headline();
+                self.progress.note(NEIGHBOURS);
                 let training = method.start(self.gpu, self.data, key).map_err(failure)?;
                 self.train(config, |session| training.run(session))
             }
@@ -177,15 +191,49 @@ fn variational(config: &Config) -> Result<Variational> {
             Prior::Hypergeometric => variational::Prior::Hypergeometric,
             Prior::Exchangeable => variational::Prior::Exchangeable,
         })
-        .start(match config.start {
-            Start::Kmeans => variational::Start::KMeans,
-            Start::Joined => variational::Start::Joined,
-        })
+        .start(start(config.start))
         .hidden(config.hidden.clone())
         .latent(config.latent)
         .batch(config.batch)
         .learning_rate(config.learning_rate as f32)
         .temperature(config.temperature as f32);
+    if let Some(epochs) = config.pretrain_epochs {
+        params = params.pretrain_epochs(epochs);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    params.check().map_err(failure)
+}
+
+fn start(start: Start) -> variational::Start {
+    match start {
+        Start::Kmeans => variational::Start::KMeans,
+        Start::Joined => variational::Start::Joined,
+    }
+}
+
+fn partition(config: &Config) -> Result<Partition> {
+    let mut params = Partition::params(config.k)
+        .weights(match config.weights {
+            Some(Weights::Responsibilities) | None => partition::Weights::Responsibilities,
+            Some(Weights::Learned) => partition::Weights::Learned,
+        })
+        .start(start(config.start))
+        .hidden(config.hidden.clone())
+        .latent(config.latent)
+        .batch(config.batch)
+        .learning_rate(config.learning_rate as f32)
+        .temperature(config.temperature as f32);
+    if let Some(beta) = config.beta {
+        params = params.beta(beta as f32);
+    }
+    if let Some(gamma) = config.gamma {
+        params = params.gamma(gamma as f32);
+    }
+    if let Some(delta) = config.delta {
+        params = params.delta(delta as f32);
+    }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);
     }

@@ -14,6 +14,9 @@ pub struct Method {
 /// The method with settings of its own.
 pub const ENTROPY: &str = "entropy";
 
+/// The method of random partitions.
+pub const PARTITION: &str = "partition";
+
 /// All methods, the default first.
 pub const METHODS: &[Method] = &[
     Method { name: "variational", summary: "Variational deep clustering with learned group sizes", trains: true },
@@ -22,6 +25,7 @@ pub const METHODS: &[Method] = &[
         summary: "Entropy clustering: sure of each row, with learned or given group sizes",
         trains: true,
     },
+    Method { name: PARTITION, summary: "Variational clustering by random partitions of batches", trains: true },
     Method { name: "kmeans", summary: "Baseline: k-means", trains: false },
     Method { name: "gmm", summary: "Baseline: Gaussian mixture with diagonal covariances", trains: false },
 ];
