@@ -371,7 +371,7 @@ fn em_report() -> Result<()> {
                     Rival { sigma: &sigma, proportions: &proportions, settings: settings(0), exponentiated, step };
                 let mut y = sigma.clone();
                 let reached = |count: usize, y: &Tensor| -> Result<bool> {
-                    Ok((count <= 20 || count % 20 == 0) && value(y)? <= goal)
+                    Ok((count <= 20 || count.is_multiple_of(20)) && value(y)? <= goal)
                 };
                 let most = best.map_or(400, |(count, _, _)| count);
                 for count in 1..=most {
