@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
-use crate::methods::{self, DEC, ENTROPY, GMM, IDEC, KMEANS, METHODS};
+use crate::methods::{self, DEC, ENTROPY, GMM, IDEC, KMEANS, METHODS, PARTITION};
 
 /// Prior over the assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -48,6 +48,16 @@ pub enum Start {
     Kmeans,
     /// Joined parts of k-means, for groups of very unequal size
     Joined,
+}
+
+/// Where the weights of a batch's random partition come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// From mean responsibilities, without a gradient
+    Responsibilities,
+    /// Learned, through the sampler
+    Learned,
 }
 
 /// What entropy clustering minimises.
@@ -105,10 +115,10 @@ pub struct Settings {
     /// Where the first groups come from [default: kmeans]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub start: Option<Start>,
-    /// Widths of the encoder's hidden layers; the decoder mirrors them; 0 alone: a linear model (entropy) [default: 256,128]
+    /// Widths of the encoder's hidden layers; the decoder mirrors them; entropy also takes 0 alone: none [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
-    /// Width of the latent space [default: 16]
+    /// Width of the latent space [default: 16; dec and idec: 10]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
@@ -118,16 +128,16 @@ pub struct Settings {
     /// Group sizes: learned, all equal, or a share of each group [default: learned]
     #[arg(long, value_name = "learned|uniform|X,X,...", help_heading = "Entropy clustering")]
     pub sizes: Option<String>,
-    /// Weight of the group sizes, 0 to 10000 [default: 1]
+    /// Weight of the group sizes, 0 to 10000 [default: 10, with mutual-information 1]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub lambda: Option<f64>,
-    /// Weight of the margin term [default: 0.001]
+    /// Weight of the margin term [default: 0.001]; of the method partition: of the group sizes [default: 1]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub gamma: Option<f64>,
-    /// Weight of agreement with random views [default: 1, of a linear model 0]
+    /// Weight of agreement with random views [default: 1, without hidden layers 0]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub consistency: Option<f64>,
-    /// Models that are trained one after another, of which the best is kept [default: 1, of a linear model 5]
+    /// Models that are trained one after another, of which the best is kept [default: 1, without hidden layers 5]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Entropy clustering")]
     pub starts: Option<usize>,
 
@@ -138,16 +148,26 @@ pub struct Settings {
     #[arg(long, value_name = "X", help_heading = "Baselines")]
     pub reconstruction: Option<f64>,
 
-    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000, linear 600]
+    /// Where the weights of a batch's partition come from [default: responsibilities]
+    #[arg(long, value_name = "NAME", help_heading = "Random partitions")]
+    pub weights: Option<Weights>,
+    /// Weight of the latents' divergence from their group [default: 1]
+    #[arg(long, value_name = "X", help_heading = "Random partitions")]
+    pub beta: Option<f64>,
+    /// Weight of the order's log-probability [default: 0.01]
+    #[arg(long, value_name = "X", help_heading = "Random partitions")]
+    pub delta: Option<f64>,
+
+    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
+    /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20; dec and idec, by reconstruction: 3500 steps]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
-    /// Rows of a minibatch [default: 256; of a linear model and of kmeans 0: all rows]
+    /// Rows of a minibatch; kmeans, and entropy without hidden layers: 0, all rows [default: 256]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's largest step size; pretraining takes six times as much [default: 0.0005; entropy: 0.001, linear 0.05]
+    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05 [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
     /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]
@@ -214,6 +234,12 @@ pub struct Config {
     pub covariance: Option<Covariance>,
     /// Weight of reconstruction in idec.
     pub reconstruction: Option<f64>,
+    /// Where the weights of a batch's partition come from.
+    pub weights: Option<Weights>,
+    /// Weight of the latents' divergence.
+    pub beta: Option<f64>,
+    /// Weight of the order's log-probability.
+    pub delta: Option<f64>,
     /// Epochs of the main training; set before a deep run is written.
     pub epochs: Option<usize>,
     /// Epochs of pretraining; set before a deep run is written.
@@ -245,7 +271,7 @@ fn defaults(given: &Table) -> Settings {
         prior: Some(Prior::Hypergeometric),
         start: Some(Start::Kmeans),
         hidden: Some(vec![256, 128]),
-        latent: Some(16),
+        latent: Some(if matches!(method, Some(DEC | IDEC)) { 10 } else { 16 }),
         batch: Some(batch),
         learning_rate: Some(learning_rate),
         temperature: Some(1.0),
@@ -313,18 +339,26 @@ impl Config {
                 positive("hidden", width as f64)?;
             }
         }
-        let of_methods = [
-            ("loss", ENTROPY, self.loss.is_some()),
-            ("sizes", ENTROPY, self.sizes.is_some()),
-            ("lambda", ENTROPY, self.lambda.is_some()),
-            ("gamma", ENTROPY, self.gamma.is_some()),
-            ("consistency", ENTROPY, self.consistency.is_some()),
-            ("starts", ENTROPY, self.starts.is_some()),
-            ("covariance", GMM, self.covariance.is_some()),
-            ("reconstruction", IDEC, self.reconstruction.is_some()),
+        let of_methods: [(_, bool, &[&str]); 11] = [
+            ("loss", self.loss.is_some(), &[ENTROPY]),
+            ("sizes", self.sizes.is_some(), &[ENTROPY]),
+            ("lambda", self.lambda.is_some(), &[ENTROPY]),
+            ("gamma", self.gamma.is_some(), &[ENTROPY, PARTITION]),
+            ("consistency", self.consistency.is_some(), &[ENTROPY]),
+            ("starts", self.starts.is_some(), &[ENTROPY]),
+            ("covariance", self.covariance.is_some(), &[GMM]),
+            ("reconstruction", self.reconstruction.is_some(), &[IDEC]),
+            ("weights", self.weights.is_some(), &[PARTITION]),
+            ("beta", self.beta.is_some(), &[PARTITION]),
+            ("delta", self.delta.is_some(), &[PARTITION]),
         ];
-        if let Some((key, method, _)) = of_methods.into_iter().find(|&(_, method, set)| set && self.method != method) {
-            return Err(Failure::bad_input(flag(key), format!("is a setting of --method {method}")));
+        for (key, set, methods) in of_methods {
+            if set && !methods.contains(&self.method.as_str()) {
+                return Err(Failure::bad_input(
+                    flag(key),
+                    format!("is a setting of --method {}", methods.join(" or ")),
+                ));
+            }
         }
         if let Some(rows) = self.rows {
             positive("rows", rows as f64)?;
@@ -414,6 +448,9 @@ const KEYS: &[&str] = &[
     "starts",
     "covariance",
     "reconstruction",
+    "weights",
+    "beta",
+    "delta",
     "epochs",
     "pretrain_epochs",
     "batch",

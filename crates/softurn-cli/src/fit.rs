@@ -10,6 +10,7 @@ use softurn::clustering::dec::{Dec, FittedDec};
 use softurn::clustering::entropy::{self, Entropy, FittedEntropy, GroupSizes};
 use softurn::clustering::gmm::{self, GaussianMixture};
 use softurn::clustering::kmeans::KMeans;
+use softurn::clustering::partition::{self, FittedPartition, Partition};
 use softurn::clustering::variational::{self, FittedVariational, Variational};
 use softurn::data::Dataset;
 use softurn::train::batches::below;
@@ -17,11 +18,14 @@ use softurn::train::{Event, Session};
 use softurn::{Gpu, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Covariance, Loss, Prior, Start};
+use crate::config::{Config, Covariance, Loss, Prior, Start, Weights};
 use crate::failure::{Failure, Result};
-use crate::methods::{DEC, ENTROPY, IDEC, KMEANS};
+use crate::methods::{DEC, ENTROPY, IDEC, KMEANS, PARTITION};
 use crate::progress::Progress;
 use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
+
+/// What takes a while before the first epoch.
+const NEIGHBOURS: &str = "building the model and finding each row's neighbours";
 
 /// What a method has found.
 pub struct Outcome {
@@ -65,7 +69,7 @@ macro_rules! fitted {
     )*};
 }
 
-fitted!(FittedVariational, FittedEntropy);
+fitted!(FittedVariational, FittedEntropy, FittedPartition);
 
 impl Fitted for FittedDec {
     fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
@@ -110,7 +114,17 @@ impl Job<'_> {
                 (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
                 method.check_data(self.gpu, self.data).map_err(failure)?;
                 self.headline();
-                self.progress.note("building the model and finding each row's neighbours");
+                self.progress.note(NEIGHBOURS);
+                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
+                self.train(config, |session| training.run(session))
+            }
+            PARTITION => {
+                let method = partition(config)?;
+                let [pretrain, epochs] = method.epochs(self.data.rows());
+                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
+                method.check_data(self.gpu, self.data).map_err(failure)?;
+                self.headline();
+                self.progress.note(NEIGHBOURS);
                 let training = method.start(self.gpu, self.data, key).map_err(failure)?;
                 self.train(config, |session| training.run(session))
             }
@@ -120,7 +134,9 @@ impl Job<'_> {
                 method.check_data(self.gpu, self.data).map_err(failure)?;
                 self.headline();
                 let training = method.start(self.gpu, self.data, key).map_err(failure)?;
-                self.train(config, |session| training.run(session))
+                let (dir, outcome) = self.train(config, |session| training.run(session))?;
+                let learned = if sizes_of(config)? == GroupSizes::Learned { outcome.learned } else { None };
+                Ok((dir, Outcome { learned, ..outcome }))
             }
             DEC | IDEC => {
                 let method = dec(config)?;
@@ -204,15 +220,49 @@ fn variational(config: &Config) -> Result<Variational> {
             Prior::Hypergeometric => variational::Prior::Hypergeometric,
             Prior::Exchangeable => variational::Prior::Exchangeable,
         })
-        .start(match config.start {
-            Start::Kmeans => variational::Start::KMeans,
-            Start::Joined => variational::Start::Joined,
-        })
+        .start(start(config.start))
         .hidden(config.hidden.clone())
         .latent(config.latent)
         .batch(config.batch)
         .learning_rate(config.learning_rate as f32)
         .temperature(config.temperature as f32);
+    if let Some(epochs) = config.pretrain_epochs {
+        params = params.pretrain_epochs(epochs);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    params.check().map_err(failure)
+}
+
+fn start(start: Start) -> variational::Start {
+    match start {
+        Start::Kmeans => variational::Start::KMeans,
+        Start::Joined => variational::Start::Joined,
+    }
+}
+
+fn partition(config: &Config) -> Result<Partition> {
+    let mut params = Partition::params(config.k)
+        .weights(match config.weights {
+            Some(Weights::Responsibilities) | None => partition::Weights::Responsibilities,
+            Some(Weights::Learned) => partition::Weights::Learned,
+        })
+        .start(start(config.start))
+        .hidden(config.hidden.clone())
+        .latent(config.latent)
+        .batch(config.batch)
+        .learning_rate(config.learning_rate as f32)
+        .temperature(config.temperature as f32);
+    if let Some(beta) = config.beta {
+        params = params.beta(beta as f32);
+    }
+    if let Some(gamma) = config.gamma {
+        params = params.gamma(gamma as f32);
+    }
+    if let Some(delta) = config.delta {
+        params = params.delta(delta as f32);
+    }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);
     }
@@ -229,7 +279,7 @@ fn entropy(config: &Config) -> Result<Entropy> {
             Some(Loss::SelfLabel) | None => entropy::Loss::SelfLabel,
             Some(Loss::Collision) => entropy::Loss::Collision,
         })
-        .sizes(sizes(config.sizes.as_deref().unwrap_or("learned"))?)
+        .sizes(sizes_of(config)?)
         .hidden(if config.is_linear() { Vec::new() } else { config.hidden.clone() })
         .learning_rate(config.learning_rate as f32);
     if config.batch > 0 {
@@ -272,11 +322,11 @@ fn dec(config: &Config) -> Result<Dec> {
 }
 
 /// `learned`, `uniform`, or shares with commas.
-fn sizes(text: &str) -> Result<GroupSizes> {
-    match text {
+fn sizes_of(config: &Config) -> Result<GroupSizes> {
+    match config.sizes.as_deref().unwrap_or("learned") {
         "learned" => Ok(GroupSizes::Learned),
         "uniform" => Ok(GroupSizes::Uniform),
-        _ => {
+        text => {
             let shares: std::result::Result<Vec<f32>, _> = text.split(',').map(|share| share.trim().parse()).collect();
             let message = || format!("'{text}' is neither learned, nor uniform, nor shares such as 0.5,0.3,0.2");
             shares.map(GroupSizes::Given).map_err(|_| Failure::bad_input("--sizes", message()))

@@ -22,6 +22,9 @@ pub const KMEANS: &str = "kmeans";
 /// The Gaussian mixture.
 pub const GMM: &str = "gmm";
 
+/// The method of random partitions.
+pub const PARTITION: &str = "partition";
+
 /// All methods, the default first.
 pub const METHODS: &[Method] = &[
     Method { name: "variational", summary: "Variational deep clustering with learned group sizes", trains: true },
@@ -30,6 +33,7 @@ pub const METHODS: &[Method] = &[
         summary: "Entropy clustering: sure of each row, with learned or given group sizes",
         trains: true,
     },
+    Method { name: PARTITION, summary: "Variational clustering by random partitions of batches", trains: true },
     Method { name: DEC, summary: "Baseline: deep embedded clustering (Xie et al. 2016)", trains: true },
     Method { name: IDEC, summary: "Baseline: dec that goes on reconstructing (Guo et al. 2017)", trains: true },
     Method { name: KMEANS, summary: "Baseline: k-means, of all rows at once or by mini-batches", trains: false },

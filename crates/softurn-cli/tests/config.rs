@@ -92,6 +92,13 @@ fn bad_settings_are_one_line_that_names_the_key() {
         ("--data a.csv --k 5 --labels b --label-column c --out OUT", "--label"),
         ("--data digits --k 5 --out OUT --config nowhere.toml", "--config: nowhere.toml"),
         ("--data digits --k 5 --out OUT --frobnicate", "--frobnicate"),
+        ("--data digits --k 5 --method entropy --loss hinge --out OUT", "--loss"),
+        ("--data digits --k 5 --method entropy --hidden 0,3 --out OUT", "--hidden"),
+        ("--data digits --k 5 --method entropy --batch 0 --out OUT", "--batch"),
+        ("--data digits --k 5 --method entropy --starts two --out OUT", "--starts"),
+        ("--data digits --k 5 --hidden 0 --out OUT", "--hidden"),
+        ("--data digits --k 5 --sizes uniform --out OUT", "--sizes: is a setting of --method entropy"),
+        ("--data digits --k 5 --method kmeans --gamma 1 --out OUT", "--gamma: is a setting of --method entropy"),
     ] {
         let message = error(&words.replace("OUT", &out));
         assert!(message.contains(wanted), "{words}: {message}");
@@ -124,6 +131,17 @@ fn a_stored_configuration_comes_back_whole_and_must_stay_the_same() {
     let changed = Config { seed: 1, ..config.clone() };
     assert_ne!(changed.hash(), config.hash());
     assert_eq!(config.hash().len(), 64);
+}
+
+#[test]
+fn a_linear_model_has_defaults_of_its_own() {
+    let folder = tempfile::tempdir().expect("folder");
+    let words = format!("--data digits --k 5 --method entropy --out {}/run", folder.path().display());
+    let config = |more: &str| configure(&cluster(&format!("{words} {more}")).expect("arguments")).expect("good");
+    let [deep, linear, set] = ["", "--hidden 0", "--hidden 0 --batch 9"].map(config);
+    assert_eq!((deep.is_linear(), deep.batch, deep.learning_rate), (false, 256, 1e-3));
+    assert_eq!((linear.is_linear(), linear.batch, linear.learning_rate), (true, 0, 5e-2));
+    assert_eq!((set.is_linear(), set.batch), (true, 9));
 }
 
 #[test]

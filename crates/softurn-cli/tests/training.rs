@@ -199,6 +199,34 @@ fn labels_serve_the_score_alone_in_every_method() {
     }
 }
 
+#[test]
+fn entropy_clustering_learns_sizes_and_resumes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = table(folder.path(), true).display().to_string();
+    let [learned, given] = ["learned", "given"].map(|name| folder.path().join(name));
+    let words = format!("--data {data} --label-column kind --k 3 --method entropy --hidden 0 --json --quiet");
+    let summary = |output: Output| serde_json::from_slice::<Value>(&output.stdout).expect("one object");
+    let first = summary(succeed(&format!("{words} --epochs 20 --starts 2"), &learned));
+    assert_eq!(first["method"], "entropy");
+    assert!(first["scores"]["accuracy"].as_f64().is_some_and(|accuracy| accuracy > 0.6), "{first}");
+    let sizes: Vec<f64> = serde_json::from_value(first["learned_sizes"].clone()).expect("numbers");
+    assert!((sizes.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{sizes:?}");
+    let metrics = read(&learned, "metrics.jsonl");
+    assert_eq!(metrics.lines().count(), 40);
+    assert!(metrics.contains("\"phase\":\"start 2\"") && metrics.contains("\"sizes\":"), "{metrics}");
+    let report = read(&learned, "report.html");
+    assert!(report.contains("learned by the model") && report.contains("entropy, learned group sizes"));
+    // Nothing is left to train.
+    let again = summary(succeed("--resume --json --quiet", &learned));
+    assert_eq!(again["scores"], first["scores"]);
+    assert_eq!(read(&learned, "metrics.jsonl"), metrics);
+
+    let words = format!("{words} --epochs 2 --starts 1 --sizes 0.2,0.3,0.5 --loss collision");
+    let second = summary(succeed(&words, &given));
+    assert!(second["learned_sizes"].is_null(), "{second}");
+    assert!(!read(&given, "report.html").contains("learned by the model"));
+}
+
 /// An npy file of version 1.
 fn npy(path: &Path, descr: &str, rows: usize, bytes: &[u8]) {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, 2), }}\n");
@@ -230,6 +258,7 @@ fn bad_input_is_code_2_one_line_that_names_the_argument_and_no_directory() {
 
     let out = folder.path().join("deep/run");
     let digits = "--data digits --k 10";
+    let entropy = format!("--data {plain} --k 3 --method entropy");
     for (words, argument) in [
         (format!("--data {} --k 2", path("missing.npy")), "--data: "),
         (format!("--data {} --k 2", path("cut.csv.gz")), "--data: "),
@@ -274,6 +303,19 @@ fn bad_input_is_code_2_one_line_that_names_the_argument_and_no_directory() {
         (format!("{digits} --method dec --batch 0"), "--batch: "),
         (format!("{digits} --method kmeans --batch -1"), "--batch"),
         (format!("{digits} --resume"), "--resume: "),
+        (format!("{entropy} --sizes some"), "--sizes: "),
+        (format!("{entropy} --sizes 0.5,0.5"), "--sizes: "),
+        (format!("{entropy} --sizes 0.7,0.2,0.2"), "--sizes: "),
+        (format!("{entropy} --sizes 1,0,0"), "--sizes: "),
+        (format!("{entropy} --lambda=-1"), "--lambda: "),
+        (format!("{entropy} --lambda 1e5"), "--lambda: "),
+        (format!("{entropy} --gamma nan"), "--gamma: "),
+        (format!("{entropy} --consistency=-1"), "--consistency: "),
+        (format!("{entropy} --starts 0"), "--starts: "),
+        (format!("{entropy} --starts 11"), "--starts: "),
+        (format!("--data {plain} --k 91 --method entropy"), "--k: "),
+        (format!("{entropy} --hidden 100000000"), "--hidden: "),
+        (format!("{entropy} --epochs {}", i64::MAX), "--epochs: "),
     ] {
         let began = Instant::now();
         fails(&run(&words, &out), argument, &words);

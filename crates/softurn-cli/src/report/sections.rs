@@ -200,7 +200,7 @@ pub fn sizes(data: &ReportData) -> String {
     let class_head = if data.truth.is_some() { "<th class=\"class\">Class</th>" } else { "" };
     let class_foot = if data.truth.is_some() { "<td class=\"class\"></td>" } else { "" };
     let (learned_head, learned_key) = match learned {
-        Some(_) => ("<th>Learned</th>", "<li><i class=\"key learned\"></i>learned by the prior</li>"),
+        Some(_) => ("<th>Learned</th>", "<li><i class=\"key learned\"></i>learned by the model</li>"),
         None => ("", ""),
     };
     let (true_head, true_key) = match true_counts {
@@ -209,10 +209,10 @@ pub fn sizes(data: &ReportData) -> String {
     };
     let lead = match (learned, &data.truth) {
         (Some(_), Some(_)) => {
-            "What the prior believes about the size of each group, how many rows each group received, and how many rows its class really has."
+            "What the model believes about the size of each group, how many rows each group received, and how many rows its class really has."
         }
         (Some(_), None) => {
-            "What the prior believes about the size of each group, and how many rows each group received."
+            "What the model believes about the size of each group, and how many rows each group received."
         }
         (None, Some(_)) => "How many rows each group received, and how many its class really has.",
         (None, None) => "How many rows each group received.",

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::augment::{self, Affine};
-use softurn_kernels::{Key, Tensor};
+use softurn_kernels::{Gpu, Key, Tensor};
 
 use crate::data::{Dataset, ImageShape, Kind};
 use crate::{Error, Result};
@@ -89,6 +89,24 @@ impl Scaling {
             }
         }
         Ok(features)
+    }
+
+    /// The scaled rows of a data set on the device, `size` at a time.
+    ///
+    /// # Errors
+    /// As [`Scaling::apply`], and those of the device.
+    pub(super) fn blocks(
+        &self,
+        gpu: &Gpu,
+        data: &Dataset,
+        size: usize,
+    ) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
+        let (features, gpu) = (self.apply(data)?, gpu.clone());
+        Ok((0..data.rows()).step_by(size).map(move |start| {
+            let part = features.slice(ndarray::s![start..(start + size).min(features.nrows()), ..]);
+            let values: Vec<f32> = part.iter().copied().collect();
+            Ok(gpu.tensor(&values, [part.nrows(), part.ncols()])?)
+        }))
     }
 
     fn check(&self, data: &Dataset) -> Result<()> {

@@ -5,5 +5,6 @@ pub mod entropy;
 mod features;
 pub mod gmm;
 pub mod kmeans;
+pub mod partition;
 mod saved;
 pub mod variational;

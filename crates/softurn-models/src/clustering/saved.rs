@@ -109,6 +109,11 @@ impl Reader {
         fail(&self.path, message)
     }
 
+    /// Whether there is a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.bytes).is_ok_and(|tensors| tensors.tensor(name).is_ok())
+    }
+
     fn tensor(&self, name: &str, kind: Dtype, shape: Option<&[usize]>) -> Result<Vec<u8>> {
         let tensors = SafeTensors::deserialize(&self.bytes).map_err(|error| self.fail(error))?;
         let view = tensors.tensor(name).map_err(|error| self.fail(error))?;

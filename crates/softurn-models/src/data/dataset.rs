@@ -4,6 +4,7 @@
 //! `(x - mean) / deviation` of each column.
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use softurn_kernels::Key;
 
 use super::{Argument, DataError};
@@ -32,7 +33,7 @@ impl ImageShape {
 }
 
 /// What the features are, which decides the likelihood and the scaling that suit them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Pixels in `[0, 1]`.
     Images,

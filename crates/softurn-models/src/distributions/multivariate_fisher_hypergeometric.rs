@@ -109,6 +109,10 @@ impl<'t> MultivariateFisherHypergeometric<'t> {
         Err(Error::argument("draws", format!("are real numbers, of which there is no {asked}: relaxed counts only")))
     }
 
+    pub(crate) fn log_weights(&self) -> &Var<'t> {
+        &self.log_weights
+    }
+
     /// The shape of one draw: `[groups]`.
     pub fn event_shape(&self) -> [usize; 1] {
         [self.prepared.groups()]

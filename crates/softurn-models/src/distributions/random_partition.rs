@@ -113,10 +113,24 @@ impl<'t> RandomPartition<'t> {
     /// # Errors
     /// Those of the device.
     pub fn rsample(&self, key: Key, temperature: Temperature, relaxation: Relaxation) -> Result<Var<'t>> {
+        let [draw, _] = self.rsample_with_sizes(key, temperature, relaxation)?;
+        Ok(draw)
+    }
+
+    /// As [`Self::rsample`], and the drawn sizes `[rows, groups]` with their own gradient to the weights.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn rsample_with_sizes(
+        &self,
+        key: Key,
+        temperature: Temperature,
+        relaxation: Relaxation,
+    ) -> Result<[Var<'t>; 2]> {
         let [size_key, order_key] = key.split();
-        let counts = self.sizes.rsample_rows(self.batch_shape()[0], size_key, temperature)?;
-        let blocks = counts.blocks(self.event_shape()[0])?;
-        Ok(self.order.drawn_scores(order_key)?.sort_transposed_straight_through(&blocks, relaxation)?)
+        let sizes = self.sizes.rsample_rows(self.batch_shape()[0], size_key, temperature)?;
+        let blocks = sizes.blocks(self.event_shape()[0])?;
+        Ok([self.order.drawn_scores(order_key)?.sort_transposed_straight_through(&blocks, relaxation)?, sizes])
     }
 
     /// A relaxed draw of each row: real sizes, and elements spread over groups; each position of the order shares out 1, so

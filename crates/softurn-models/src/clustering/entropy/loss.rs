@@ -1,20 +1,19 @@
-//! The models, one per start, their losses, and the objective that ranks them.
+//! The training of networks, one per start, their losses, and the objective that ranks them.
 
 use ndarray::Array2;
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::ops::fisher_hypergeometric::Urn;
-use softurn_kernels::ops::matmul::Activation;
 use softurn_kernels::ops::self_label::{self, SelfLabels};
 use softurn_kernels::ops::{gather, one_hot, reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
+use super::network::Network;
 use super::{BLOCK, GroupSizes, Loss, Params, Score};
-use crate::clustering::features::{self, Scaling};
-use crate::data::{Dataset, ImageShape};
+use crate::Result;
+use crate::clustering::features;
+use crate::data::ImageShape;
 use crate::distributions::MultivariateFisherHypergeometric;
-use crate::nn::{Linear, Mlp};
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
-use crate::{Error, Result};
 
 /// What the starts are called.
 pub(super) const STARTS: [&str; 10] =
@@ -23,43 +22,26 @@ pub(super) const STARTS: [&str; 10] =
 pub(super) const SIZE_ROWS: usize = 256;
 /// By how much a step moves the log-weights of the sizes at the highest learning rate.
 const SIZE_STEP: f32 = 0.05;
-/// No learned group is taken for smaller than this part of an even share, so that every group can come back.
-const LEAST_SHARE: f32 = 0.1;
+/// How far learned shares are moved towards even ones before labels are held to them. Without, a group that has most of the
+/// rows early takes the others: sizes follow predictions, and predictions sizes. On toys and digits 0.1 was too little.
+const EVENNESS: f32 = 0.3;
 /// Expectation maximisation ends when no label changes by as much, or after so many iterations.
 const TOLERANCE: f32 = 1e-3;
 const ITERATIONS: u32 = 50;
+/// Those of the collision loss take Newton steps of their own.
+const COLLISION_ITERATIONS: u32 = 10;
 
-/// The network of one start, and the log-weights of its group sizes.
-#[derive(Debug)]
-struct Network {
-    trunk: Option<Mlp>,
-    head: Linear,
-    weights: Param,
-}
-
-impl Network {
-    fn hidden<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>) -> Result<Var<'t>> {
-        match &self.trunk {
-            Some(trunk) => trunk.forward(tape, parameters, x, false),
-            None => Ok(x.clone()),
-        }
-    }
-
-    fn logits<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>) -> Result<Var<'t>> {
-        self.head.forward(tape, parameters, &self.hidden(tape, parameters, x)?, false)
-    }
-}
-
-/// Networks and data.
+/// The data that networks are trained on, and one network for each start.
 #[derive(Debug)]
 pub(super) struct Model {
     params: Params,
     image: Option<ImageShape>,
-    scaling: Scaling,
     rows: Rows,
     row_count: usize,
     batch: usize,
     networks: Vec<Network>,
+    /// The log-weights of each start's group sizes, `[1, k]`.
+    weights: Vec<Param>,
     /// Shares of the groups where they are not learned.
     shares: Tensor,
     urn: Urn,
@@ -71,47 +53,45 @@ impl Model {
     pub(super) fn new(
         gpu: &Gpu,
         params: &Params,
-        data: &Dataset,
-        scaling: Scaling,
+        features: &Array2<f32>,
+        image: Option<ImageShape>,
         parameters: &mut Parameters,
         key: Key,
     ) -> Result<Self> {
         let k = params.k;
-        let mut networks = Vec::new();
+        let centre = match image {
+            Some(_) => Some(gpu.tensor(&column_means(features), [1, features.ncols()])?),
+            None => None,
+        };
+        let (mut networks, mut weights) = (Vec::new(), Vec::new());
         for (start, key) in key.split_forever().take(params.resolved_starts()).enumerate() {
-            let mut widths = vec![data.cols()];
-            widths.extend(&params.hidden);
-            let last = widths[widths.len() - 1];
-            let [trunk_key, head_key] = key.split();
-            let name = |part: &str| format!("{start}.{part}");
-            let trunk = match params.hidden.len() {
-                0 => None,
-                _ => Some(Mlp::new(parameters, &name("trunk"), &widths, Activation::Relu, trunk_key)?),
-            };
-            // Not zero: predictions that are all alike have no gradient.
-            let bound = (6.0 / (last + k) as f32).sqrt();
-            let head = Linear::new(parameters, &name("head"), [last, k], bound, 0.0, Activation::None, head_key)?;
-            networks.push(Network { trunk, head, weights: parameters.zeros(name("sizes.log_weights"), [1, k])? });
+            let prefix = format!("{start}.");
+            networks.push(Network::new(parameters, &prefix, params, features.ncols(), centre.clone(), key)?);
+            weights.push(parameters.zeros(format!("{prefix}sizes.log_weights"), [1, k])?);
         }
         let shares = match &params.sizes {
             GroupSizes::Given(shares) => shares.clone(),
             GroupSizes::Uniform | GroupSizes::Learned => vec![1.0 / k as f32; k],
         };
-        let batch = params.resolved_batch(data.rows());
+        let batch = params.resolved_batch(features.nrows());
         let counted = batch.min(SIZE_ROWS) as u32;
         let first: Vec<u32> = (0..counted).collect();
         Ok(Self {
-            image: data.image(),
-            rows: Rows::new(gpu, &scaling.apply(data)?)?,
-            scaling,
-            row_count: data.rows(),
+            image,
+            rows: Rows::new(gpu, features)?,
+            row_count: features.nrows(),
             batch,
             networks,
+            weights,
             shares: gpu.tensor(&shares, [k])?,
             urn: Urn::new(gpu, &vec![counted; k], counted)?,
             counted: gpu.tensor(&first, [first.len()])?,
             params: params.clone(),
         })
+    }
+
+    pub(super) fn network(&self, start: usize) -> &Network {
+        &self.networks[start]
     }
 
     fn learns_sizes(&self) -> bool {
@@ -123,34 +103,39 @@ impl Model {
         &self,
         tape: &'t Tape,
         parameters: &Parameters,
-        network: &Network,
+        start: usize,
     ) -> Result<MultivariateFisherHypergeometric<'t>> {
         let scale = SIZE_STEP / self.params.resolved_rate();
-        let weights = tape.param(parameters, &network.weights)?.affine(scale, 0.0)?;
+        let weights = tape.param(parameters, &self.weights[start])?.affine(scale, 0.0)?;
         MultivariateFisherHypergeometric::with_urn(weights, &self.urn)
     }
 
-    /// `u`, `[k]`: of a learned law its mean shares, none below the least.
-    fn shares_of(&self, tape: &Tape, law: &MultivariateFisherHypergeometric<'_>) -> Result<Tensor> {
-        let k = self.params.k;
-        let mean = tape.constant(&law.mean()?.reshape([k])?);
-        let least = tape.constant(&tape.gpu().constant(LEAST_SHARE / k as f32)?);
-        let shares = mean.affine(1.0 / self.urn.draws(0) as f32, 0.0)?.maximum(&least)?;
-        Ok((&shares / &shares.sum()?)?.value().clone())
+    /// The mean shares of the groups by the law, `[k]`.
+    fn mean_shares<'t>(&self, tape: &'t Tape, law: &MultivariateFisherHypergeometric<'_>) -> Result<Var<'t>> {
+        let mean = tape.constant(&law.mean()?.reshape([self.params.k])?);
+        Ok(mean.affine(1.0 / self.urn.draws(0) as f32, 0.0)?)
     }
 
-    /// `u` as it stands, on the host.
-    pub(super) fn shares(&self, parameters: &Parameters, start: usize) -> Result<Tensor> {
+    /// `u`, `[k]`, which labels are held to: of a learned law its mean shares, a part of the way to even ones.
+    fn target(&self, tape: &Tape, law: Option<&MultivariateFisherHypergeometric<'_>>) -> Result<Tensor> {
+        let Some(law) = law else { return Ok(self.shares.clone()) };
+        let towards_even = self.mean_shares(tape, law)?.affine(1.0 - EVENNESS, EVENNESS / self.params.k as f32)?;
+        Ok(towards_even.value().clone())
+    }
+
+    /// Equal, given or learned shares of the groups.
+    pub(super) fn proportions(&self, parameters: &Parameters, start: usize) -> Result<Vec<f32>> {
         if !self.learns_sizes() {
-            return Ok(self.shares.clone());
+            return Ok(self.shares.read()?);
         }
         let tape = Tape::new(parameters.gpu());
-        let law = self.law(&tape, parameters, &self.networks[start])?;
-        self.shares_of(&tape, &law)
+        let law = self.law(&tape, parameters, start)?;
+        Ok(self.mean_shares(&tape, &law)?.value().read()?)
     }
 
     fn settings(&self, loss: self_label::Loss) -> self_label::Settings {
-        self_label::Settings { loss, lambda: self.params.lambda, iterations: ITERATIONS, tolerance: TOLERANCE }
+        let iterations = if loss == self_label::Loss::Collision { COLLISION_ITERATIONS } else { ITERATIONS };
+        self_label::Settings { loss, lambda: self.params.resolved_lambda(), iterations, tolerance: TOLERANCE }
     }
 
     fn label_loss(&self) -> Option<self_label::Loss> {
@@ -172,7 +157,7 @@ impl Model {
         let divergence = |a: &Var<'t>, b: &Var<'t>| -> Result<Var<'t>> {
             let a = a.affine(1.0, 1e-12)?;
             let ratio = (a.log()? - &b.affine(1.0, 1e-12)?.log()?)?;
-            Ok((&a * &ratio)?.sum()?.affine(self.params.lambda, 0.0)?)
+            Ok((&a * &ratio)?.sum()?.affine(self.params.resolved_lambda(), 0.0)?)
         };
         let u = tape.constant(shares);
         match self.label_loss() {
@@ -192,29 +177,29 @@ impl Model {
     }
 
     /// `γ ‖V‖²` of the last layer.
-    fn margin<'t>(&self, tape: &'t Tape, parameters: &Parameters, network: &Network) -> Result<Var<'t>> {
-        let weight = tape.param(parameters, network.head.weight())?;
+    fn margin<'t>(&self, tape: &'t Tape, parameters: &Parameters, start: usize) -> Result<Var<'t>> {
+        let weight = tape.param(parameters, self.networks[start].head_weight())?;
         Ok(weight.square()?.sum()?.affine(self.params.gamma, 0.0)?)
     }
 
     /// The objective of a start on all rows.
     pub(super) fn score(&self, parameters: &Parameters, start: usize) -> Result<Score> {
         let gpu = parameters.gpu();
-        let network = &self.networks[start];
         let mut logits = Vec::with_capacity(self.row_count * self.params.k);
         for block in self.rows.blocks(BLOCK) {
-            logits.extend(self.logits_of(parameters, start, &block?)?.read()?);
+            logits.extend(self.networks[start].logits_of(parameters, &block?)?.read()?);
         }
         let tape = Tape::new(gpu);
         let logits = tape.constant(&gpu.tensor(&logits, [self.row_count, self.params.k])?);
-        let shares = self.shares(parameters, start)?;
-        let (agreement, fairness) = self.agreement_and_fairness(&tape, &logits, &shares)?;
-        let entropy: f64 = shares.read()?.iter().map(|&u| -f64::from(u) * f64::from(u).ln()).sum();
+        let law = if self.learns_sizes() { Some(self.law(&tape, parameters, start)?) } else { None };
+        let target = self.target(&tape, law.as_ref())?;
+        let (agreement, fairness) = self.agreement_and_fairness(&tape, &logits, &target)?;
+        let entropy: f64 = target.read()?.iter().map(|&u| -f64::from(u) * f64::from(u).ln()).sum();
         Ok(Score {
             agreement: f64::from(agreement.item()?),
             fairness: f64::from(fairness.item()?),
             entropy,
-            margin: f64::from(self.margin(&tape, parameters, network)?.item()?),
+            margin: f64::from(self.margin(&tape, parameters, start)?.item()?),
         })
     }
 
@@ -222,40 +207,14 @@ impl Model {
     pub(super) fn labels(&self, parameters: &Parameters, start: usize) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(self.row_count);
         for block in self.rows.blocks(BLOCK) {
-            let logits = self.logits_of(parameters, start, &block?)?;
+            let logits = self.networks[start].logits_of(parameters, &block?)?;
             labels.extend(reduce::argmax(logits.gpu(), &logits)?.read_u32()?);
         }
         Ok(labels)
     }
 
-    /// Logits of rows that are on the device, without a history.
-    pub(super) fn logits_of(&self, parameters: &Parameters, start: usize, x: &Tensor) -> Result<Tensor> {
-        let tape = Tape::new(parameters.gpu());
-        Ok(self.networks[start].logits(&tape, parameters, &tape.constant(x))?.value().clone())
-    }
-
-    /// What the last layer sees of rows.
-    pub(super) fn hidden_of(&self, parameters: &Parameters, start: usize, x: &Tensor) -> Result<Tensor> {
-        let tape = Tape::new(parameters.gpu());
-        Ok(self.networks[start].hidden(&tape, parameters, &tape.constant(x))?.value().clone())
-    }
-
-    /// The rows of a data set in blocks on the device, scaled as the model was trained.
-    pub(super) fn blocks(&self, data: &Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
-        let (features, gpu): (Array2<f32>, Gpu) = (self.scaling.apply(data)?, self.shares.gpu().clone());
-        Ok((0..data.rows()).step_by(BLOCK).map(move |start| {
-            let part = features.slice(ndarray::s![start..(start + BLOCK).min(features.nrows()), ..]);
-            let values = part.as_slice().ok_or_else(|| Error::argument("data", "is not in rows"))?;
-            Ok(gpu.tensor(values, [part.nrows(), part.ncols()])?)
-        }))
-    }
-
     pub(super) fn starts(&self) -> usize {
         self.networks.len()
-    }
-
-    pub(super) fn k(&self) -> usize {
-        self.params.k
     }
 
     /// `-log P` of the group sizes among the first rows of a batch, per row: it moves the law of the sizes only.
@@ -291,13 +250,10 @@ impl Objective for Model {
         let network = &self.networks[start];
         let x = self.rows.batch(batch)?;
         let logits = network.logits(tape, parameters, &tape.constant(&x))?;
-        let law = if self.learns_sizes() { Some(self.law(tape, parameters, network)?) } else { None };
-        let shares = match &law {
-            Some(law) => self.shares_of(tape, law)?,
-            None => self.shares.clone(),
-        };
-        let (agreement, fairness) = self.agreement_and_fairness(tape, &logits, &shares)?;
-        let mut loss = (&(&agreement + &fairness)? + &self.margin(tape, parameters, network)?)?;
+        let law = if self.learns_sizes() { Some(self.law(tape, parameters, start)?) } else { None };
+        let target = self.target(tape, law.as_ref())?;
+        let (agreement, fairness) = self.agreement_and_fairness(tape, &logits, &target)?;
+        let mut loss = (&(&agreement + &fairness)? + &self.margin(tape, parameters, start)?)?;
         let mut parts = vec![("agreement", agreement), ("fairness", fairness)];
         let weight = self.params.resolved_consistency();
         if weight > 0.0 {
@@ -329,7 +285,7 @@ impl Objective for Model {
         let mut counts = vec![0usize; self.params.k];
         let mut sure = 0.0;
         for block in self.rows.blocks(BLOCK) {
-            let logits = self.logits_of(parameters, start, &block?)?;
+            let logits = self.networks[start].logits_of(parameters, &block?)?;
             let probabilities = softmax::forward(gpu, &logits, 1.0)?;
             let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;
             sure += largest.read()?.iter().map(|&p| f64::from(p)).sum::<f64>();
@@ -344,4 +300,11 @@ impl Objective for Model {
         let evenness = if self.params.k > 1 { entropy / (self.params.k as f64).ln() } else { 1.0 };
         Ok(vec![("confidence", sure / n), ("evenness", evenness)])
     }
+}
+
+fn column_means(features: &Array2<f32>) -> Vec<f32> {
+    let mean = |column: ndarray::ArrayView1<'_, f32>| {
+        (column.iter().map(|&value| f64::from(value)).sum::<f64>() / column.len() as f64) as f32
+    };
+    features.columns().into_iter().map(mean).collect()
 }

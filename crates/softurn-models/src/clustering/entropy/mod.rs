@@ -15,18 +15,21 @@
 //! as `λ` is more than about 1: it is for groups that are known to be equal. [`GroupSizes::Given`] takes shares.
 //! [`GroupSizes::Learned`] (ours, not of the papers) takes the sizes for a draw from a noncentral hypergeometric law: `n` rows
 //! of a batch fall into groups of at most `n`, with learned weights. The weights follow the likelihood of the sizes that the
-//! model's own predictions have, a little in every step, and `u` is the law's mean, no share below a tenth of an even one.
-//! It assumes that groups show in the data before sizes are learned: it starts from equal sizes, which splits what belongs
-//! together, and lets go of them as predictions settle. Nothing in it prefers equal sizes later: of groups that overlap
-//! much, a large one can swallow a small one. Several starts, ranked by
-//! `agreement + fairness - H(u) + γ ‖V‖²`, in which the entropy of `u` is what a merged group loses, are the remedy.
+//! model's own predictions have, a little in every step, and `u` is the law's mean, 0.3 of the way to even shares: sizes
+//! that only followed predictions, and predictions that only followed sizes, would end in one group. A large group can
+//! still swallow a small one that overlaps it. Several starts, ranked by `agreement + fairness - H(u) + γ ‖V‖²`, in which
+//! the entropy of `u` is what a merged group loses, are the remedy.
 
 mod loss;
+mod network;
 mod params;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use softurn_autodiff::Parameters;
 use softurn_kernels::ops::{reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
@@ -34,13 +37,20 @@ use softurn_kernels::{Gpu, Key, Tensor};
 pub use params::{GroupSizes, Loss, Params};
 
 use self::loss::Model;
+use self::network::Network;
 use super::features::Scaling;
+use super::saved;
 use crate::data::Dataset;
 use crate::train::{self, Session};
 use crate::{Error, Result};
 
 /// Rows that go through a network at once when nothing is learned.
 const BLOCK: usize = 4096;
+
+/// How saved models are told apart, and what their tensors are called besides the parameters.
+const METHOD: &str = "entropy";
+const CENTRE: &str = "centre";
+const LABELS: &str = "labels";
 
 /// Checked settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,13 +63,18 @@ impl Entropy {
     ///
     /// ```no_run
     /// use softurn_kernels::{Gpu, GpuConfig, Key};
-    /// use softurn_models::clustering::entropy::{Entropy, GroupSizes};
+    /// use softurn_models::clustering::entropy::{Entropy, FittedEntropy, GroupSizes};
     /// use softurn_models::data;
     ///
     /// let gpu = Gpu::new(GpuConfig::default())?;
     /// let digits = data::load("digits", None)?;
-    /// let fitted = Entropy::params(10).sizes(GroupSizes::Uniform).lambda(10.0).check()?.fit(&gpu, &digits, Key::new(0))?;
+    /// // Equal sizes are known here; without that line they are learned.
+    /// let method = Entropy::params(10).sizes(GroupSizes::Uniform).check()?;
+    /// let fitted = method.fit(&gpu, &digits, Key::new(0))?;
     /// println!("{:?} {}", fitted.group_sizes(), fitted.score().objective());
+    /// fitted.save("digits.safetensors")?;
+    /// let again = FittedEntropy::load(&gpu, "digits.safetensors")?;
+    /// assert_eq!(again.predict(&digits)?, fitted.labels());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn params(k: usize) -> Params {
@@ -90,9 +105,11 @@ impl Entropy {
         self.check_data(gpu, data)?;
         let [init_key, key] = key.split();
         let mut parameters = Parameters::new(gpu);
-        let model = Model::new(gpu, &self.params, data, Scaling::of(data), &mut parameters, init_key)?;
+        let scaling = Scaling::of(data);
+        let features = scaling.apply(data)?;
+        let model = Model::new(gpu, &self.params, &features, data.image(), &mut parameters, init_key)?;
         let sizes = [data.rows(), self.params.resolved_batch(data.rows())];
-        Ok(Training { model, parameters, sizes, key })
+        Ok(Training { params: self.params.clone(), scaling, model, parameters, sizes, key })
     }
 
     /// Checks the settings against data and adapter, at no cost; [`Entropy::fit`] does it too.
@@ -112,6 +129,8 @@ impl Entropy {
 /// A model that is ready to be trained.
 #[derive(Debug)]
 pub struct Training {
+    params: Params,
+    scaling: Scaling,
     model: Model,
     parameters: Parameters,
     /// Rows of the data and of a batch.
@@ -127,12 +146,33 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedEntropy> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        FittedEntropy::new(self.model, self.parameters)
+        let scores = (0..self.model.starts())
+            .map(|start| self.model.score(&self.parameters, start))
+            .collect::<Result<Vec<_>>>()?;
+        let better = |a: &usize, b: &usize| scores[*a].objective().total_cmp(&scores[*b].objective());
+        let best = (0..scores.len()).min_by(better).ok_or_else(|| Error::argument("starts", "must be at least 1"))?;
+        let labels = self.model.labels(&self.parameters, best)?;
+        let saved = Settings {
+            proportions: self.model.proportions(&self.parameters, best)?,
+            params: self.params,
+            scaling: self.scaling,
+            scores,
+            best,
+        };
+        // Of the starts, the best alone is kept.
+        let mut parameters = Parameters::new(&gpu);
+        let network = saved.network(&mut parameters, self.model.network(best).centre().cloned())?;
+        for param in parameters.iter().cloned().collect::<Vec<_>>() {
+            let name = format!("{best}.{}", param.name());
+            let trained = self.parameters.get(&name).ok_or_else(|| Error::argument("starts", format!("no {name}")))?;
+            parameters.set(&param, &self.parameters.read(trained)?)?;
+        }
+        Ok(FittedEntropy { settings: saved, network, parameters, labels })
     }
 }
 
 /// What a fitted model reaches on all rows, in nats; lower is better.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// `mean H(σ)`, `mean H(σ, y)` or `mean -log(σ · y)`.
     pub agreement: f64,
@@ -152,23 +192,71 @@ impl Score {
     }
 }
 
+/// What a fitted model is besides its tensors.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Settings {
+    params: Params,
+    scaling: Scaling,
+    proportions: Vec<f32>,
+    scores: Vec<Score>,
+    best: usize,
+}
+
+impl Settings {
+    /// The network that they ask for, with parameters that are yet to be set.
+    fn network(&self, parameters: &mut Parameters, centre: Option<Tensor>) -> Result<Network> {
+        Network::new(parameters, "", &self.params, self.scaling.columns(), centre, Key::new(0))
+    }
+}
+
 /// A fitted model.
 #[derive(Debug)]
 pub struct FittedEntropy {
-    model: Model,
+    settings: Settings,
+    network: Network,
     parameters: Parameters,
-    start: usize,
-    scores: Vec<Score>,
     labels: Vec<u32>,
 }
 
 impl FittedEntropy {
-    fn new(model: Model, parameters: Parameters) -> Result<Self> {
-        let scores = (0..model.starts()).map(|start| model.score(&parameters, start)).collect::<Result<Vec<_>>>()?;
-        let best = |a: &usize, b: &usize| scores[*a].objective().total_cmp(&scores[*b].objective());
-        let start = (0..scores.len()).min_by(best).ok_or_else(|| Error::argument("starts", "must be at least 1"))?;
-        let labels = model.labels(&parameters, start)?;
-        Ok(Self { model, parameters, start, scores, labels })
+    /// Writes the model, as a safetensors file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let mut file = saved::Writer::default();
+        file.parameters(&self.parameters)?;
+        if let Some(centre) = self.network.centre() {
+            file.floats(CENTRE, centre.shape().dims(), &centre.read()?);
+        }
+        file.integers(LABELS, &self.labels);
+        file.write(path.as_ref(), METHOD, &self.settings)
+    }
+
+    /// Reads a model that [`FittedEntropy::save`] wrote: on the same adapter, it predicts with the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, or of another method.
+    pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
+        let (file, settings): (_, Settings) = saved::Reader::open(path.as_ref(), METHOD)?;
+        let k = settings.params.k;
+        settings.params.clone().check().map_err(|error| file.fail(error))?;
+        if settings.best >= settings.scores.len() || settings.proportions.len() != k {
+            return Err(file.fail("its settings contradict each other"));
+        }
+        let shape = [1, settings.scaling.columns()];
+        let centre = match file.has(CENTRE) {
+            true => Some(gpu.tensor(&file.floats(CENTRE, &shape)?, shape)?),
+            false => None,
+        };
+        let labels = file.integers(LABELS)?;
+        if labels.iter().any(|&label| label as usize >= k) {
+            return Err(file.fail(format!("a label is not below {k}")));
+        }
+        let mut parameters = Parameters::new(gpu);
+        let network = settings.network(&mut parameters, centre)?;
+        file.parameters(&mut parameters)?;
+        Ok(Self { settings, network, parameters, labels })
     }
 
     /// The group of every row that was fitted, each less than `k`.
@@ -178,27 +266,27 @@ impl FittedEntropy {
 
     /// Rows in every group, `[k]`.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.model.k()];
+        let mut sizes = vec![0; self.settings.params.k];
         self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
         sizes
     }
 
-    /// `u`: equal, given or learned shares of the groups, `[k]`, which sum to 1.
+    /// Equal, given or learned shares of the groups, `[k]`, which sum to 1.
     ///
     /// # Errors
-    /// Those of the device.
+    /// None: the signature is that of all methods.
     pub fn group_proportions(&self) -> Result<Vec<f32>> {
-        Ok(self.model.shares(&self.parameters, self.start)?.read()?)
+        Ok(self.settings.proportions.clone())
     }
 
     /// What the winning start reaches.
     pub fn score(&self) -> Score {
-        self.scores[self.start]
+        self.settings.scores[self.settings.best]
     }
 
     /// What every start reaches.
     pub fn scores(&self) -> &[Score] {
-        &self.scores
+        &self.settings.scores
     }
 
     /// The probabilities of each row's groups, `[rows, k]`.
@@ -207,7 +295,7 @@ impl FittedEntropy {
     /// When the data has another number of columns than the model was fitted on.
     pub fn predict_proba(&self, data: &Dataset) -> Result<Array2<f32>> {
         self.by_blocks(data, |x| {
-            let logits = self.model.logits_of(&self.parameters, self.start, x)?;
+            let logits = self.network.logits_of(&self.parameters, x)?;
             Ok(softmax::forward(x.gpu(), &logits, 1.0)?)
         })
     }
@@ -218,24 +306,24 @@ impl FittedEntropy {
     /// As [`FittedEntropy::predict_proba`].
     pub fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(data.rows());
-        for block in self.model.blocks(data)? {
-            let logits = self.model.logits_of(&self.parameters, self.start, &block?)?;
+        for block in self.settings.scaling.blocks(self.parameters.gpu(), data, BLOCK)? {
+            let logits = self.network.logits_of(&self.parameters, &block?)?;
             labels.extend(reduce::argmax(logits.gpu(), &logits)?.read_u32()?);
         }
         Ok(labels)
     }
 
-    /// What the last layer sees, `[rows, width]`: the scaled rows themselves for a linear model.
+    /// What the last layer sees, `[rows, width]`: for a linear model the scaled rows themselves, images less their mean.
     ///
     /// # Errors
     /// As [`FittedEntropy::predict_proba`].
     pub fn transform(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, |x| self.model.hidden_of(&self.parameters, self.start, x))
+        self.by_blocks(data, |x| self.network.hidden_of(&self.parameters, x))
     }
 
     fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
         let mut values = Vec::new();
-        for block in self.model.blocks(data)? {
+        for block in self.settings.scaling.blocks(self.parameters.gpu(), data, BLOCK)? {
             values.extend(f(&block?)?.read()?);
         }
         let cols = values.len() / data.rows().max(1);

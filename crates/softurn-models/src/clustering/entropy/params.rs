@@ -1,5 +1,6 @@
 //! Settings of discriminative entropy clustering and their checks.
 
+use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
 use super::{BLOCK, Entropy, loss};
@@ -7,7 +8,7 @@ use crate::data::Dataset;
 use crate::{Error, Result};
 
 /// What is minimised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Loss {
     /// The mutual information of rows and groups, by gradient descent alone.
     MutualInformation,
@@ -19,7 +20,7 @@ pub enum Loss {
 }
 
 /// What is known of the group sizes.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub enum GroupSizes {
     /// All groups have the same size.
     Uniform,
@@ -31,12 +32,12 @@ pub enum GroupSizes {
 }
 
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) k: usize,
     pub(super) loss: Loss,
     pub(super) sizes: GroupSizes,
-    pub(super) lambda: f32,
+    pub(super) lambda: Option<f32>,
     pub(super) gamma: f32,
     pub(super) hidden: Vec<usize>,
     pub(super) batch: Option<usize>,
@@ -52,7 +53,7 @@ impl Params {
             k,
             loss: Loss::default(),
             sizes: GroupSizes::default(),
-            lambda: 1.0,
+            lambda: None,
             gamma: 1e-3,
             hidden: Vec::new(),
             batch: None,
@@ -75,9 +76,10 @@ impl Params {
         self
     }
 
-    /// `λ`, how much the group sizes weigh: from 0 to 10,000, by default 1. With sizes that are certain, 10 to 100 help.
+    /// `λ`, how much the group sizes weigh: from 0 to 10,000; unset: 1 for [`Loss::MutualInformation`], else 10. Uniform
+    /// sizes of groups that are not call for 1 or less.
     pub fn lambda(mut self, lambda: f32) -> Self {
-        self.lambda = lambda;
+        self.lambda = Some(lambda);
         self
     }
 
@@ -138,6 +140,10 @@ impl Params {
         self.linear_or(self.starts, 5, 1)
     }
 
+    pub(super) fn resolved_lambda(&self) -> f32 {
+        self.lambda.unwrap_or(if self.loss == Loss::MutualInformation { 1.0 } else { 10.0 })
+    }
+
     pub(super) fn resolved_rate(&self) -> f32 {
         self.linear_or(self.learning_rate, 0.05, 1e-3)
     }
@@ -162,8 +168,9 @@ impl Params {
                 return Err(Error::argument(name, "must be at least 1"));
             }
         }
-        if !(0.0..=1e4).contains(&self.lambda) {
-            return Err(Error::argument("lambda", format!("{} is not in 0..=10000", self.lambda)));
+        let lambda = self.resolved_lambda();
+        if !(0.0..=1e4).contains(&lambda) {
+            return Err(Error::argument("lambda", format!("{lambda} is not in 0..=10000")));
         }
         for (name, value) in [("gamma", self.gamma), ("consistency", self.resolved_consistency())] {
             if !(value.is_finite() && value >= 0.0) {

@@ -18,26 +18,34 @@
 //! from groups in the encoder's space, see [`Start`]; the contrast stays on).
 
 mod loss;
+mod network;
 mod params;
 mod start;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use ndarray::Array2;
-use softurn_autodiff::{Parameters, Tape};
-use softurn_kernels::ops::fisher_hypergeometric::{self, Law};
-use softurn_kernels::ops::{reduce, softmax};
+use softurn_autodiff::Parameters;
+use softurn_kernels::ops::softmax;
 use softurn_kernels::{Gpu, Key, Tensor};
 
 pub use params::{Params, Prior, Start};
 
-use self::loss::Model;
+pub(in crate::clustering) use self::loss::Model;
+use self::network::{Network, Settings};
+use super::saved;
 use crate::Result;
 use crate::data::Dataset;
 use crate::train::{self, Session};
 
 /// Rows that are encoded at once when nothing is learned.
 const BLOCK: usize = 4096;
+
+/// How saved models are told apart, and what their labels are called.
+const METHOD: &str = "variational";
+const LABELS: &str = "labels";
 
 /// Checked settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +98,7 @@ impl Variational {
         let [init_key, key] = key.split();
         let mut parameters = Parameters::new(gpu);
         let model = Model::new(gpu, &self.params, data, &mut parameters, init_key)?;
-        Ok(Training { model, parameters, sizes: [data.rows(), self.params.batch.min(data.rows())], key })
+        Ok(Training { model, parameters, sizes: [data.rows(), self.params.resolved_batch(data.rows())], key })
     }
 
     /// Epochs of each phase for a data set of so many rows.
@@ -117,25 +125,79 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedVariational> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        Ok(FittedVariational { model: self.model, parameters: self.parameters })
+        FittedVariational::new(self.model, self.parameters)
     }
 }
 
 /// A fitted model.
 #[derive(Debug)]
 pub struct FittedVariational {
-    model: Model,
+    network: Network,
     parameters: Parameters,
+    labels: Vec<u32>,
 }
 
 impl FittedVariational {
+    pub(in crate::clustering) fn new(model: Model, parameters: Parameters) -> Result<Self> {
+        let labels = model.labels(&parameters)?;
+        Ok(Self { network: model.network, parameters, labels })
+    }
+
+    /// Writes the model to a file in the safetensors format.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_as(path.as_ref(), METHOD)
+    }
+
+    pub(in crate::clustering) fn save_as(&self, path: &Path, method: &str) -> Result<()> {
+        let mut file = saved::Writer::default();
+        file.parameters(&self.parameters)?;
+        file.integers(LABELS, &self.labels);
+        file.write(path, method, &self.network.settings)
+    }
+
+    /// Reads a model that [`FittedVariational::save`] wrote: on the same adapter, it predicts with the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, or of another method.
+    pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_as(gpu, path.as_ref(), METHOD)
+    }
+
+    pub(in crate::clustering) fn load_as(gpu: &Gpu, path: &Path, method: &str) -> Result<Self> {
+        let (file, settings): (_, Settings) = saved::Reader::open(path, method)?;
+        settings.params.clone().check().map_err(|error| file.fail(error))?;
+        let labels = file.integers(LABELS)?;
+        if labels.iter().any(|&label| label as usize >= settings.params.k) {
+            return Err(file.fail(format!("a label is not below {}", settings.params.k)));
+        }
+        let mut parameters = Parameters::new(gpu);
+        let network = Network::new(settings, &mut parameters, Key::new(0))?;
+        file.parameters(&mut parameters)?;
+        Ok(Self { network, parameters, labels })
+    }
+
+    /// The group of every row that was fitted, each less than `k`.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Rows in every group, `[k]`, of those that were fitted.
+    pub fn group_sizes(&self) -> Vec<usize> {
+        let mut sizes = vec![0; self.network.k()];
+        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
+        sizes
+    }
+
     /// The probabilities of each row's groups, `[rows, k]`.
     ///
     /// # Errors
     /// When the data has another number of columns than the model was fitted on.
     pub fn predict_proba(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, self.model.k(), |latent| {
-            let logits = self.model.group_logits(&self.parameters, latent)?;
+        self.by_blocks(data, self.network.k(), |latent| {
+            let logits = self.network.group_logits(&self.parameters, latent)?;
             Ok(softmax::forward(latent.gpu(), &logits, 1.0)?)
         })
     }
@@ -146,10 +208,8 @@ impl FittedVariational {
     /// As [`FittedVariational::predict_proba`].
     pub fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(data.rows());
-        for block in self.model.blocks(data)? {
-            let latent = self.model.encode(&self.parameters, &block?)?;
-            let logits = self.model.group_logits(&self.parameters, &latent)?;
-            labels.extend(reduce::argmax(latent.gpu(), &logits)?.read_u32()?);
+        for block in self.network.blocks(data)? {
+            labels.extend(self.network.labels(&self.parameters, &block?)?);
         }
         Ok(labels)
     }
@@ -159,7 +219,7 @@ impl FittedVariational {
     /// # Errors
     /// As [`FittedVariational::predict_proba`].
     pub fn transform(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, self.model.latent(), |latent| Ok(latent.clone()))
+        self.by_blocks(data, self.network.latent(), |latent| Ok(latent.clone()))
     }
 
     /// The learned proportions of the groups, which sum to 1: those of the prior, not of the assignments.
@@ -167,42 +227,14 @@ impl FittedVariational {
     /// # Errors
     /// Those of the device.
     pub fn group_proportions(&self) -> Result<Vec<f32>> {
-        Ok(self.model.log_proportions(&self.parameters)?.read()?.iter().map(|log| log.exp()).collect())
+        Ok(self.network.log_proportions(&self.parameters)?.read()?.iter().map(|log| log.exp()).collect())
     }
 
     fn by_blocks(&self, data: &Dataset, cols: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
         let mut values = Vec::with_capacity(data.rows() * cols);
-        for block in self.model.blocks(data)? {
-            values.extend(f(&self.model.encode(&self.parameters, &block?)?)?.read()?);
+        for block in self.network.blocks(data)? {
+            values.extend(f(&self.network.encode(&self.parameters, &block?)?)?.read()?);
         }
         Ok(Array2::from_shape_fn((data.rows(), cols), |(i, j)| values[i * cols + j]))
-    }
-}
-
-impl Model {
-    /// `log π`, `[1, k]`: of the hypergeometric prior, the logarithm of its mean proportions.
-    fn log_proportions(&self, parameters: &Parameters) -> Result<Tensor> {
-        let gpu = parameters.gpu();
-        match self.prior() {
-            Prior::Uniform => {
-                let k = self.k();
-                Ok(gpu.tensor(&vec![-(k as f32).ln(); k], [1, k])?)
-            }
-            Prior::Categorical => Ok(softmax::forward_log(gpu, &parameters.tensor(self.weights())?, 1.0)?),
-            Prior::Hypergeometric | Prior::Exchangeable => {
-                let weights = parameters.tensor(self.weights())?;
-                let law = fisher_hypergeometric::Prepared::new(gpu, self.urn(), &Law::Exact, &weights)?;
-                let mean = fisher_hypergeometric::mean(gpu, &law)?.read()?;
-                let total: f32 = mean.iter().sum();
-                let log: Vec<f32> = mean.iter().map(|x| (x / total).max(1e-12).ln()).collect();
-                Ok(gpu.tensor(&log, [1, self.k()])?)
-            }
-        }
-    }
-
-    /// Latent means of a block of rows, without a tape's history.
-    fn encode(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
-        let tape = Tape::new(parameters.gpu());
-        Ok(self.encoding(&tape, parameters, &tape.constant(x), true)?.mean.value().clone())
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of variational deep clustering and their checks.
 
+use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
 use super::{BLOCK, Variational};
@@ -8,7 +9,7 @@ use crate::distributions::Temperature;
 use crate::{Error, Result};
 
 /// The law of the group sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Prior {
     /// All groups are equally likely, for good.
     Uniform,
@@ -24,7 +25,7 @@ pub enum Prior {
 }
 
 /// Where the groups come from that clustering starts with, in the encoder's space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Start {
     /// k-means, which prefers groups of one size: it splits a large group before it separates two small ones, and keeps a
     /// group whole that has two shapes.
@@ -36,7 +37,7 @@ pub enum Start {
 }
 
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) k: usize,
     pub(super) prior: Prior,
@@ -52,7 +53,7 @@ pub struct Params {
 }
 
 impl Params {
-    pub(super) fn new(k: usize) -> Self {
+    pub(in crate::clustering) fn new(k: usize) -> Self {
         Self {
             k,
             prior: Prior::default(),
@@ -128,6 +129,10 @@ impl Params {
         self
     }
 
+    pub(in crate::clustering) fn resolved_batch(&self, rows: usize) -> usize {
+        self.batch.min(rows)
+    }
+
     /// `[pretraining, clustering]` epochs for a data set of so many rows, with what was not set filled in.
     pub fn resolved_epochs(&self, rows: usize) -> [usize; 2] {
         let steps = (rows / self.batch.max(1)).max(1);
@@ -161,7 +166,7 @@ impl Params {
     }
 
     /// Checks what depends on the data.
-    pub(super) fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
+    pub(in crate::clustering) fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
         if self.k > data.rows() {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }

@@ -1,13 +1,16 @@
-//! Tests of the priors' losses.
+//! Tests of the priors' losses, and of saved models.
 
+use ndarray::Array2;
 use softurn_autodiff::{Parameters, Tape};
 use softurn_kernels::ops::fisher_hypergeometric::{self, Law};
+use softurn_kernels::ops::random;
 use softurn_kernels::{Gpu, GpuConfig, Key};
 
 use super::loss::Model;
-use super::{Params, Prior};
+use super::{FittedVariational, Params, Prior};
 use crate::Result;
-use crate::data;
+use crate::clustering::partition::FittedPartition;
+use crate::data::{self, Dataset};
 use crate::train::{Batch, Objective as _};
 
 const BATCH: usize = 64;
@@ -20,14 +23,14 @@ fn gradient(gpu: &Gpu, prior: Prior) -> Result<[Vec<f32>; 2]> {
     let mut parameters = Parameters::new(gpu);
     let model = Model::new(gpu, &params, &digits, &mut parameters, Key::new(0))?;
     model.begin(2, &mut parameters, Key::new(1))?;
-    parameters.set(model.weights(), &[0.3, -0.4, 0.0, -1.0])?;
+    parameters.set(&model.network.weights, &[0.3, -0.4, 0.0, -1.0])?;
     let rows = model.rows(2, (0..BATCH as u32).collect(), Key::new(2));
     let batch = Batch { index: gpu.tensor(&rows, [rows.len()])?, rows };
     let tape = Tape::new(gpu);
     let losses = model.losses(2, &tape, &parameters, &batch, Key::new(2))?;
-    let weights = tape.param(&parameters, model.weights())?;
+    let weights = tape.param(&parameters, &model.network.weights)?;
     let gradient = tape.backward(&losses[0].1)?.of(&weights).map_or(Ok(vec![0.0; K]), |gradient| gradient.read())?;
-    let prepared = fisher_hypergeometric::Prepared::new(gpu, model.urn(), &Law::Exact, weights.value())?;
+    let prepared = fisher_hypergeometric::Prepared::new(gpu, &model.network.urn, &Law::Exact, weights.value())?;
     Ok([gradient, fisher_hypergeometric::mean(gpu, &prepared)?.read()?])
 }
 
@@ -54,5 +57,35 @@ fn gradients_of_weights_sum_to_zero() -> Result<()> {
     }
     let [gradient, _] = gradient(&gpu, Prior::Uniform)?;
     assert_eq!(gradient, [0.0; K]);
+    Ok(())
+}
+
+/// Two groups on a plane, of which the second half was not seen, saved and read again.
+#[test]
+fn a_model_that_is_read_again_predicts_the_same_bits() -> Result<()> {
+    let gpu = Gpu::new(GpuConfig { poison: true, ..GpuConfig::default() })?;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let noise = random::normal(&gpu, [80, 3], Key::new(7))?.read()?;
+    let at = |(i, j): (usize, usize)| noise[3 * i + j] + if i % 2 == 0 { 6.0 } else { 0.0 };
+    let rows = Array2::from_shape_fn((80, 3), at);
+    let part = |range| Dataset::table("plane", rows.slice(ndarray::s![range, ..]).to_owned()).unwrap();
+    let (seen, unseen) = (part(0..40), part(40..80));
+    let bits = |values: Array2<f32>| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for prior in [Prior::Hypergeometric, Prior::Categorical] {
+        let params = Params::new(2).prior(prior).hidden([8]).latent(2).batch(16).pretrain_epochs(4).epochs(2);
+        let fitted = params.neighbours(3).check()?.fit(&gpu, &seen, Key::new(3))?;
+        fitted.save(&path)?;
+        let read = FittedVariational::load(&gpu, &path)?;
+        assert_eq!(read.predict(&unseen)?, fitted.predict(&unseen)?);
+        assert_eq!(bits(read.predict_proba(&unseen)?), bits(fitted.predict_proba(&unseen)?));
+        assert_eq!(bits(read.transform(&unseen)?), bits(fitted.transform(&unseen)?));
+        assert_eq!(read.group_proportions()?, fitted.group_proportions()?);
+        assert_eq!((read.labels(), read.group_sizes()), (fitted.labels(), fitted.group_sizes()));
+        assert_eq!(fitted.labels(), fitted.predict(&seen)?);
+        assert!(bits(fitted.predict_proba(&unseen)?) != bits(fitted.predict_proba(&seen)?));
+    }
+    let error = FittedPartition::load(&gpu, &path).unwrap_err().to_string();
+    assert!(error.contains("variational") && error.contains("partition"), "{error}");
     Ok(())
 }
