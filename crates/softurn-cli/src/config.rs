@@ -118,7 +118,7 @@ pub struct Settings {
     /// Widths of the encoder's hidden layers; the decoder mirrors them; entropy also takes 0 alone: none [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
-    /// Width of the latent space [default: 16; dec and idec: 10]
+    /// Width of the latent space; dec and idec: 10 [default: 16]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
@@ -161,13 +161,13 @@ pub struct Settings {
     /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20; dec and idec, by reconstruction: 3500 steps]
+    /// Epochs of contrastive pretraining; dec and idec, by reconstruction: for 3500 steps [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
     /// Rows of a minibatch; kmeans, and entropy without hidden layers: 0, all rows [default: 256]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05 [default: 0.0005]
+    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05; dec and idec, both phases: 0.001 [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
     /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]
