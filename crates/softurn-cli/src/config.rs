@@ -118,7 +118,7 @@ pub struct Settings {
     /// Widths of the encoder's hidden layers; the decoder mirrors them; entropy also takes 0 alone: none [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
-    /// Width of the latent space [default: 16]
+    /// Width of the latent space; dec and idec: 10 [default: 16]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
@@ -161,13 +161,13 @@ pub struct Settings {
     /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
+    /// Epochs of contrastive pretraining; dec and idec, by reconstruction: for 3500 steps [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
     /// Rows of a minibatch; 0 takes all: kmeans, and entropy without hidden layers [default: 256]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05 [default: 0.0005]
+    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05; dec and idec, both phases: 0.001 [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
     /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]
@@ -271,7 +271,7 @@ fn defaults(given: &Table) -> Settings {
         prior: Some(Prior::Hypergeometric),
         start: Some(Start::Kmeans),
         hidden: Some(vec![256, 128]),
-        latent: Some(16),
+        latent: Some(if matches!(method, Some(DEC | IDEC)) { 10 } else { 16 }),
         batch: Some(batch),
         learning_rate: Some(learning_rate),
         temperature: Some(1.0),
@@ -346,6 +346,8 @@ impl Config {
             ("gamma", self.gamma.is_some(), &[ENTROPY, PARTITION]),
             ("consistency", self.consistency.is_some(), &[ENTROPY]),
             ("starts", self.starts.is_some(), &[ENTROPY]),
+            ("covariance", self.covariance.is_some(), &[GMM]),
+            ("reconstruction", self.reconstruction.is_some(), &[IDEC]),
             ("weights", self.weights.is_some(), &[PARTITION]),
             ("beta", self.beta.is_some(), &[PARTITION]),
             ("delta", self.delta.is_some(), &[PARTITION]),

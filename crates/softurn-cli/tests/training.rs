@@ -175,8 +175,9 @@ fn table(folder: &Path, labels: bool) -> PathBuf {
 fn labels_serve_the_score_alone_in_every_method() {
     let folder = tempfile::tempdir().expect("folder");
     let [labelled, plain] = [true, false].map(|labels| table(folder.path(), labels).display().to_string());
-    for method in ["kmeans", "gmm", "variational"] {
-        let words = format!("--k 3 --method {method} --json --hidden 16 --latent 4 --pretrain-epochs 2 --epochs 2");
+    for words in ["kmeans", "kmeans --batch 20", "gmm", "gmm --covariance full", "dec", "idec", "variational"] {
+        let method = words.replace(' ', "");
+        let words = format!("--k 3 --method {words} --json --hidden 16 --latent 4 --pretrain-epochs 2 --epochs 2");
         let [with, without] = ["with", "without"].map(|name| folder.path().join(format!("{method}-{name}")));
         let scored = succeed(&format!("{words} --data {labelled} --label-column kind"), &with);
         let unscored = succeed(&format!("{words} --data {plain}"), &without);
@@ -184,7 +185,7 @@ fn labels_serve_the_score_alone_in_every_method() {
             [scored, unscored].map(|output| serde_json::from_slice::<Value>(&output.stdout).expect("one object"));
         assert!(scored["scores"]["accuracy"].is_f64() && unscored["scores"]["accuracy"].is_null(), "{method}");
         assert_eq!(scored["scores"]["silhouette"], unscored["scores"]["silhouette"]);
-        if method != "variational" {
+        if method.starts_with("kmeans") || method.starts_with("gmm") {
             assert_eq!(scored["scores"]["accuracy"], 1.0, "{method}");
         }
         let cut: String = read(&with, "assignments.csv")
@@ -292,6 +293,15 @@ fn bad_input_is_code_2_one_line_that_names_the_argument_and_no_directory() {
         (format!("{digits} --pretrain-epochs {}", i64::MAX), "--pretrain-epochs: "),
         (format!("{digits} --learning-rate nan"), "--learning-rate: "),
         (format!("{digits} --temperature 1e-60"), "--temperature: "),
+        (format!("{digits} --covariance full"), "--covariance: "),
+        (format!("{digits} --method gmm --covariance round"), "--covariance"),
+        (format!("{digits} --method gmm --batch 100"), "--batch: "),
+        (format!("{digits} --method dec --reconstruction 1"), "--reconstruction: "),
+        (format!("{digits} --method idec --reconstruction -1"), "--reconstruction"),
+        (format!("{digits} --method idec --reconstruction inf"), "--reconstruction: "),
+        (format!("{digits} --method idec --latent 100000000"), "--latent: "),
+        (format!("{digits} --method dec --batch 0"), "--batch: "),
+        (format!("{digits} --method kmeans --batch -1"), "--batch"),
         (format!("{digits} --resume"), "--resume: "),
         (format!("{entropy} --sizes some"), "--sizes: "),
         (format!("{entropy} --sizes 0.5,0.5"), "--sizes: "),

@@ -511,3 +511,16 @@ fn shares_of_classes() {
         assert!(matches!(digits.clone().keep_shares(&bad, Key::new(3)), Err(DataError::Keep { .. })), "{bad:?}");
     }
 }
+
+#[test]
+fn selected_rows_keep_order_scale_and_labels() {
+    let digits = digits();
+    let some = digits.select_rows(&[1796, 3, 3]).unwrap();
+    assert_eq!((some.rows(), some.kind(), some.image()), (3, digits.kind(), digits.image()));
+    assert_eq!(some.features().row(0), digits.features().row(1796));
+    assert_eq!(some.features().row(2), digits.features().row(3));
+    let ids = digits.labels().unwrap().ids();
+    assert_eq!(some.labels().unwrap().ids(), [ids[1796], ids[3], ids[3]]);
+    assert!(matches!(digits.select_rows(&[]), Err(DataError::Rows { .. })));
+    assert!(matches!(digits.select_rows(&[1797]), Err(DataError::Rows { asked: 1798, .. })));
+}

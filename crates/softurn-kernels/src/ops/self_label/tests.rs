@@ -158,6 +158,7 @@ const FIRST: [f64; 4] = [0.9, 0.8, 0.7, 0.6];
 const THREE: [f64; 9] = [0.7, 0.2, 0.1, 0.6, 0.3, 0.1, 0.5, 0.25, 0.25];
 /// As they are printed; f32 predictions alone bring 3e-8.
 const PRINTED: Tolerance = Tolerance::new(6e-7, 1e-6, "six decimals are given");
+const TWIN: Tolerance = Tolerance::new(1e-9, 0.0, "nine decimals are given");
 const LOSS: Tolerance = Tolerance::new(0.0, 1e-6, "asked for, in f32");
 
 fn two() -> Vec<f64> {
@@ -193,6 +194,16 @@ fn the_worked_example() {
         (100.0, 2, None, 0.670624386),
         (100.0, 3, None, 0.669608494),
     ];
+    for (lambda, iterations, want, loss) in cases {
+        let settings = settings(Loss::ReverseCrossEntropy, lambda, iterations);
+        let twin = cpu::forward(2, &two(), &[0.5; 2], &settings).labels;
+        let what = format!("lambda {lambda}, iteration {iterations}");
+        if let Some(want) = want {
+            let first: Vec<f64> = twin.iter().step_by(2).copied().collect();
+            assert_close_f64(&what, "twin", &first, &want, &PRINTED);
+        }
+        assert_close_f64(&what, "twin", &[cpu::objective(2, &two(), &[0.5; 2], &settings, &twin)], &[loss], &TWIN);
+    }
     for gpu in gpus() {
         for (lambda, iterations, want, loss) in cases {
             let settings = settings(Loss::ReverseCrossEntropy, lambda, iterations);
@@ -235,6 +246,10 @@ fn three_groups() {
         ] {
             let what = format!("{loss:?} after {iterations}");
             assert_close_f64(&what, &label(gpu), &[after(loss, iterations).1], &[want], &LOSS);
+            let (settings, uniform) = (settings(loss, 1.0, iterations), [1.0 / 3.0; 3]);
+            let twin = cpu::forward(3, &THREE, &uniform, &settings).labels;
+            let value = cpu::objective(3, &THREE, &uniform, &settings, &twin);
+            assert_close_f64(&what, "twin", &[value], &[want], &TWIN);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ndarray::Array2;
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::ops::matmul::Activation;
 use softurn_kernels::ops::{gather, softmax};
@@ -114,16 +113,6 @@ impl Model {
         let tape = Tape::new(&self.gpu);
         let z = self.encoder.forward(&tape, parameters, &tape.constant(x), true)?;
         Ok(softmax::forward(&self.gpu, self.logits(&tape, parameters, &z.detach())?.value(), 1.0)?)
-    }
-
-    /// The rows of a data set in blocks on the device, scaled as the model was trained.
-    pub(super) fn blocks(&self, data: &Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
-        let (features, gpu): (Array2<f32>, Gpu) = (self.scaling.apply(data)?, self.gpu.clone());
-        Ok((0..data.rows()).step_by(BLOCK).map(move |start| {
-            let part = features.slice(ndarray::s![start..(start + BLOCK).min(features.nrows()), ..]);
-            let values = part.as_slice().ok_or_else(|| Error::argument("data", "is not in rows"))?;
-            Ok(gpu.tensor(values, [part.nrows(), part.ncols()])?)
-        }))
     }
 
     /// `q` of the rows that are learned from, on the host.

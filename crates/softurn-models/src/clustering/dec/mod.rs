@@ -174,7 +174,7 @@ impl FittedDec {
 
     fn by_blocks(&self, data: &Dataset, cols: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
         let mut values = Vec::with_capacity(data.rows() * cols);
-        for block in self.model.blocks(data)? {
+        for block in self.model.scaling.blocks(&self.model.gpu, data, BLOCK)? {
             values.extend(f(&block?)?.read()?);
         }
         Ok(Array2::from_shape_fn((data.rows(), cols), |(i, j)| values[i * cols + j]))

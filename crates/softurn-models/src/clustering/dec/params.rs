@@ -56,7 +56,7 @@ impl Params {
         self
     }
 
-    /// Epochs of pretraining as an autoencoder; unset: enough for 1,400 steps, and no fewer than 20.
+    /// Epochs of pretraining as an autoencoder; unset: enough for 3,500 steps, and no fewer than 20.
     pub fn pretrain_epochs(mut self, epochs: usize) -> Self {
         self.pretrain_epochs = Some(epochs);
         self
@@ -97,7 +97,8 @@ impl Params {
     /// `[pretraining, clustering]` epochs for a data set of so many rows, with what was not set filled in.
     pub(super) fn resolved_epochs(&self, rows: usize) -> [usize; 2] {
         let steps = (rows / self.batch.max(1)).max(1);
-        [self.pretrain_epochs, self.epochs].map(|set| set.unwrap_or(1400usize.div_ceil(steps).max(20)))
+        let fill = |set: Option<usize>, wanted: usize| set.unwrap_or(wanted.div_ceil(steps).max(20));
+        [fill(self.pretrain_epochs, 3500), fill(self.epochs, 1400)]
     }
 
     /// Checks the settings that do not depend on the data.

@@ -85,16 +85,16 @@ fn assignments_targets_and_divergence_agree_with_f64() -> Result<()> {
 
 #[test]
 fn a_subset_of_the_digits_is_learned() {
-    let data = digits().take_rows(500).unwrap();
+    let data = digits().take_rows(400).unwrap();
     for params in [Dec::params(10), Dec::idec(10)] {
-        let params = params.hidden([64]).latent(8).batch(100).pretrain_epochs(60).epochs(30);
+        let params = params.hidden([48]).latent(8).batch(100).learning_rate(4e-3).pretrain_epochs(60).epochs(15);
         let fitted = fit(params, &gpus()[0], &data);
         let truth = data.labels().unwrap().ids();
         let accuracy = metrics::accuracy(fitted.labels(), truth).unwrap();
-        assert!(accuracy > 0.6, "{accuracy}");
+        assert!(accuracy > 0.55, "{accuracy}");
         assert_eq!(fitted.predict(&data).unwrap(), fitted.labels());
-        assert_eq!(fitted.transform(&data).unwrap().dim(), (500, 8));
-        assert_eq!(fitted.group_sizes().iter().sum::<usize>(), 500);
+        assert_eq!(fitted.transform(&data).unwrap().dim(), (400, 8));
+        assert_eq!(fitted.group_sizes().iter().sum::<usize>(), 400);
         let q = fitted.predict_proba(&data).unwrap();
         q.outer_iter().for_each(|row| close(row.sum().into(), 1.0, 1e-5));
     }
@@ -119,15 +119,16 @@ fn training_ends_when_groups_hardly_change() {
 
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
-    let data = table(&blobs(300, 6, 3, 1.0, 7), 6);
+    let data = table(&blobs(300, 6, 3, 3.0, 7), 6);
     let folder = tempfile::tempdir().unwrap();
-    let method = small(Dec::idec(3)).pretrain_epochs(3).epochs(6).refresh(3).tolerance(0.0).check().unwrap();
+    let method =
+        small(Dec::idec(3)).pretrain_epochs(3).epochs(6).refresh(3).learning_rate(0.03).tolerance(0.0).check().unwrap();
     let bits = |fitted: &FittedDec| -> Vec<u32> {
         fitted.predict_proba(&data).unwrap().iter().map(|value| value.to_bits()).collect()
     };
     let whole = method.fit(&gpus()[0], &data, Key::new(1)).unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    for stop_at in [2, 5, 7] {
+    for stop_at in [1, 3, 4] {
         let stop = std::sync::atomic::AtomicBool::new(false);
         let mut seen = 0;
         let mut observe = |event: &Event| {

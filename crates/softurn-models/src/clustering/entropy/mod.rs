@@ -63,13 +63,18 @@ impl Entropy {
     ///
     /// ```no_run
     /// use softurn_kernels::{Gpu, GpuConfig, Key};
-    /// use softurn_models::clustering::entropy::{Entropy, GroupSizes};
+    /// use softurn_models::clustering::entropy::{Entropy, FittedEntropy, GroupSizes};
     /// use softurn_models::data;
     ///
     /// let gpu = Gpu::new(GpuConfig::default())?;
     /// let digits = data::load("digits", None)?;
-    /// let fitted = Entropy::params(10).sizes(GroupSizes::Uniform).lambda(10.0).check()?.fit(&gpu, &digits, Key::new(0))?;
+    /// // Equal sizes are known here; without that line they are learned.
+    /// let method = Entropy::params(10).sizes(GroupSizes::Uniform).check()?;
+    /// let fitted = method.fit(&gpu, &digits, Key::new(0))?;
     /// println!("{:?} {}", fitted.group_sizes(), fitted.score().objective());
+    /// fitted.save("digits.safetensors")?;
+    /// let again = FittedEntropy::load(&gpu, "digits.safetensors")?;
+    /// assert_eq!(again.predict(&digits)?, fitted.labels());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn params(k: usize) -> Params {
