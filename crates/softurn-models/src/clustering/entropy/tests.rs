@@ -317,7 +317,8 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
-/// Iterations, above ten in steps of five, to within 0.1 % of the first gap to the lowest objective, and what they take without a read-back in between.
+/// Iterations (above ten in steps of five) to within 0.1 % of the first gap to the lowest objective, and the quickest of
+/// five runs of so many without a read-back in between.
 #[test]
 #[ignore = "a report: expectation maximisation beside projected and exponentiated gradients, on the device"]
 fn em_report() -> Result<()> {
@@ -356,7 +357,7 @@ fn em_report() -> Result<()> {
                 times.push(1e3 * began.elapsed().as_secs_f64());
             }
             times.sort_by(f64::total_cmp);
-            Ok(times[2])
+            Ok(times[0])
         };
         let mut iterations = 1;
         while value(&em(iterations)?.labels)? > goal {
