@@ -100,7 +100,7 @@ fn demo() -> ReportData {
         .map(|group| assignments.iter().filter(|&&a| a as usize == group).count() as f64 / rows as f64)
         .map(|share| share * (1.0 + 0.04 * noise.normal()))
         .collect();
-    let projection: Projection = pca::project(&latent, LATENT);
+    let projection: Projection = pca::project(&latent, LATENT, (0..latent.len() / LATENT).collect());
     let scores = |accuracy, nmi, ari, silhouette| Scores {
         accuracy: Some(accuracy),
         nmi: Some(nmi),

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
-use crate::methods::{self, ENTROPY, METHODS, PARTITION};
+use crate::methods::{self, DEC, ENTROPY, GMM, IDEC, KMEANS, METHODS, PARTITION};
 
 /// Prior over the assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -70,6 +70,16 @@ pub enum Loss {
     Collision,
     /// Mutual information, by gradient descent alone
     MutualInformation,
+}
+
+/// What a component of the Gaussian mixture may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Covariance {
+    /// A variance for each column
+    Diagonal,
+    /// Any covariance matrix
+    Full,
 }
 
 /// Settings that a person gave; what is absent falls back to the next layer.
@@ -141,13 +151,20 @@ pub struct Settings {
     #[arg(long, value_name = "X", help_heading = "Random partitions")]
     pub delta: Option<f64>,
 
+    /// What a component of the Gaussian mixture may look like [default: diagonal]
+    #[arg(long, value_name = "NAME", help_heading = "Baselines")]
+    pub covariance: Option<Covariance>,
+    /// Weight of reconstruction in the clustering phase of idec [default: 0.1]
+    #[arg(long, value_name = "X", help_heading = "Baselines")]
+    pub reconstruction: Option<f64>,
+
     /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Epochs of contrastive pretraining [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
-    /// Rows of a minibatch; entropy without hidden layers: 0, all rows [default: 256]
+    /// Rows of a minibatch; 0 takes all: kmeans, and entropy without hidden layers [default: 256]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
     /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05 [default: 0.0005]
@@ -219,6 +236,10 @@ pub struct Config {
     pub beta: Option<f64>,
     /// Weight of the order's log-probability.
     pub delta: Option<f64>,
+    /// What a component of the Gaussian mixture may look like.
+    pub covariance: Option<Covariance>,
+    /// Weight of reconstruction in idec.
+    pub reconstruction: Option<f64>,
     /// Epochs of the main training; set before a deep run is written.
     pub epochs: Option<usize>,
     /// Epochs of pretraining; set before a deep run is written.
@@ -237,12 +258,13 @@ pub struct Config {
 
 /// What stands where `given` says nothing; it depends on the method, and on whether its model is linear.
 fn defaults(given: &Table) -> Settings {
-    let entropy = given.get("method").and_then(Value::as_str) == Some(ENTROPY);
-    let linear = entropy && given.get("hidden").is_some_and(|hidden| *hidden == Value::from(vec![0]));
-    let (batch, learning_rate) = match (entropy, linear) {
-        (false, _) => (256, 5e-4),
-        (true, false) => (256, 1e-3),
-        (true, true) => (0, 5e-2),
+    let method = given.get("method").and_then(Value::as_str);
+    let linear = method == Some(ENTROPY) && given.get("hidden").is_some_and(|hidden| *hidden == Value::from(vec![0]));
+    let (batch, learning_rate) = match method {
+        Some(ENTROPY) if linear => (0, 5e-2),
+        Some(ENTROPY | DEC | IDEC) => (256, 1e-3),
+        Some(KMEANS | GMM) => (0, 5e-4),
+        _ => (256, 5e-4),
     };
     Settings {
         method: Some(METHODS[0].name.into()),
@@ -300,8 +322,14 @@ impl Config {
         };
         positive("k", self.k as f64)?;
         positive("latent", self.latent as f64)?;
-        if !self.is_linear() {
-            positive("batch", self.batch as f64)?;
+        match self.method.as_str() {
+            GMM if self.batch > 0 => {
+                let message = format!("--method {GMM} takes all rows at once; --method {KMEANS} has mini-batches");
+                return Err(Failure::bad_input("--batch", message));
+            }
+            KMEANS | GMM => {}
+            _ if self.is_linear() => {}
+            _ => positive("batch", self.batch as f64)?,
         }
         positive("epochs", self.epochs.unwrap_or(1) as f64)?;
         positive("learning_rate", self.learning_rate)?;
@@ -311,7 +339,7 @@ impl Config {
                 positive("hidden", width as f64)?;
             }
         }
-        let of_methods: [(_, bool, &[&str]); 9] = [
+        let of_methods: [(_, bool, &[&str]); 11] = [
             ("loss", self.loss.is_some(), &[ENTROPY]),
             ("sizes", self.sizes.is_some(), &[ENTROPY]),
             ("lambda", self.lambda.is_some(), &[ENTROPY]),
@@ -321,6 +349,8 @@ impl Config {
             ("weights", self.weights.is_some(), &[PARTITION]),
             ("beta", self.beta.is_some(), &[PARTITION]),
             ("delta", self.delta.is_some(), &[PARTITION]),
+            ("covariance", self.covariance.is_some(), &[GMM]),
+            ("reconstruction", self.reconstruction.is_some(), &[IDEC]),
         ];
         for (key, set, methods) in of_methods {
             if set && !methods.contains(&self.method.as_str()) {
@@ -419,6 +449,8 @@ const KEYS: &[&str] = &[
     "weights",
     "beta",
     "delta",
+    "covariance",
+    "reconstruction",
     "epochs",
     "pretrain_epochs",
     "batch",

@@ -6,19 +6,21 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
+use softurn::clustering::dec::{Dec, FittedDec};
 use softurn::clustering::entropy::{self, Entropy, FittedEntropy, GroupSizes};
-use softurn::clustering::gmm::GaussianMixture;
+use softurn::clustering::gmm::{self, GaussianMixture};
 use softurn::clustering::kmeans::KMeans;
 use softurn::clustering::partition::{self, FittedPartition, Partition};
 use softurn::clustering::variational::{self, FittedVariational, Variational};
-use softurn::data::{Dataset, Kind};
+use softurn::data::Dataset;
+use softurn::train::batches::below;
 use softurn::train::{Event, Session};
 use softurn::{Gpu, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Loss, Prior, Start, Weights};
+use crate::config::{Config, Covariance, Loss, Prior, Start, Weights};
 use crate::failure::{Failure, Result};
-use crate::methods::{ENTROPY, PARTITION};
+use crate::methods::{DEC, ENTROPY, IDEC, KMEANS, PARTITION};
 use crate::progress::Progress;
 use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
 
@@ -29,8 +31,10 @@ const NEIGHBOURS: &str = "building the model and finding each row's neighbours";
 pub struct Outcome {
     /// `[rows, k]`
     pub probabilities: Array2<f32>,
-    /// `[rows, d]`: what the picture and the silhouette are made of.
+    /// `[shown, d]`: what the picture and the silhouette are made of.
     pub latent: Array2<f32>,
+    /// The rows that it belongs to.
+    pub shown: Vec<usize>,
     /// Proportions by the model's prior or group sizes.
     pub learned: Option<Vec<f64>>,
     /// Wall time of the training.
@@ -43,7 +47,8 @@ pub struct Outcome {
 trait Fitted {
     fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
     fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>>;
-    fn learned(&self) -> softurn::Result<Vec<f32>>;
+    /// Proportions that were learned, where the method has such.
+    fn learned(&self) -> softurn::Result<Option<Vec<f32>>>;
 }
 
 macro_rules! fitted {
@@ -57,14 +62,28 @@ macro_rules! fitted {
                 self.transform(data)
             }
 
-            fn learned(&self) -> softurn::Result<Vec<f32>> {
-                self.group_proportions()
+            fn learned(&self) -> softurn::Result<Option<Vec<f32>>> {
+                self.group_proportions().map(Some)
             }
         }
     )*};
 }
 
 fitted!(FittedVariational, FittedEntropy, FittedPartition);
+
+impl Fitted for FittedDec {
+    fn probabilities(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
+        self.predict_proba(data)
+    }
+
+    fn latent(&self, data: &Dataset) -> softurn::Result<Array2<f32>> {
+        self.transform(data)
+    }
+
+    fn learned(&self) -> softurn::Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
+}
 
 /// One run of the program, as methods need it.
 pub struct Job<'a> {
@@ -119,6 +138,15 @@ impl Job<'_> {
                 let learned = if sizes_of(config)? == GroupSizes::Learned { outcome.learned } else { None };
                 Ok((dir, Outcome { learned, ..outcome }))
             }
+            DEC | IDEC => {
+                let method = dec(config)?;
+                let [pretrain, epochs] = method.epochs(self.data.rows());
+                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
+                method.check_data(self.gpu, self.data).map_err(failure)?;
+                self.headline();
+                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
+                self.train(config, |session| training.run(session))
+            }
             method => {
                 self.headline();
                 let outcome = baseline(method, config, self.data, self.gpu)?;
@@ -161,7 +189,8 @@ impl Job<'_> {
         let outcome = Outcome {
             probabilities: fitted.probabilities(self.data).map_err(failure)?,
             latent: fitted.latent(self.data).map_err(failure)?,
-            learned: Some(fitted.learned().map_err(failure)?.into_iter().map(f64::from).collect()),
+            shown: (0..self.data.rows()).collect(),
+            learned: fitted.learned().map_err(failure)?.map(|shares| shares.into_iter().map(f64::from).collect()),
             seconds,
             samples,
         };
@@ -274,6 +303,24 @@ fn entropy(config: &Config) -> Result<Entropy> {
     params.check().map_err(failure)
 }
 
+fn dec(config: &Config) -> Result<Dec> {
+    let mut params = if config.method == IDEC { Dec::idec(config.k) } else { Dec::params(config.k) }
+        .hidden(config.hidden.clone())
+        .latent(config.latent)
+        .batch(config.batch)
+        .learning_rate(config.learning_rate as f32);
+    if let Some(weight) = config.reconstruction {
+        params = params.reconstruction(weight as f32);
+    }
+    if let Some(epochs) = config.pretrain_epochs {
+        params = params.pretrain_epochs(epochs);
+    }
+    if let Some(epochs) = config.epochs {
+        params = params.epochs(epochs);
+    }
+    params.check().map_err(failure)
+}
+
 /// `learned`, `uniform`, or shares with commas.
 fn sizes_of(config: &Config) -> Result<GroupSizes> {
     match config.sizes.as_deref().unwrap_or("learned") {
@@ -327,33 +374,47 @@ fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize) -> 
 /// # Errors
 /// What the method does not take, and a device that fails.
 pub fn baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Result<Outcome> {
-    let standardized;
-    let features = if data.kind() == Kind::Table {
-        standardized = data.standardized();
-        standardized.features()
-    } else {
-        data.features()
-    };
-    let began = Instant::now();
-    let points = gpu
-        .tensor(features.as_slice().unwrap_or_default(), [data.rows(), data.cols()])
-        .map_err(|error| Failure::bad_input("--data", error))?;
-    let key = Key::new(config.seed);
-    let (probabilities, learned) = if method == "kmeans" {
-        let fitted = KMeans::params(config.k).check().and_then(|m| m.fit(gpu, &points, key)).map_err(failure)?;
+    let (began, key) = (Instant::now(), Key::new(config.seed));
+    let shown = shown_rows(data.rows(), key.child(SHOWN));
+    let sample = data.select_rows(&shown).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let (probabilities, latent, learned) = if method == KMEANS {
+        let mut params = KMeans::params(config.k);
+        if config.method == method && config.batch > 0 {
+            params = params.batch(config.batch);
+        }
+        let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
         let labels = fitted.labels();
         let hard = |(i, c): (usize, usize)| f32::from(u8::from(labels[i] as usize == c));
-        (Array2::from_shape_fn((data.rows(), config.k), hard), None)
+        (Array2::from_shape_fn((data.rows(), config.k), hard), fitted.scaled(&sample), None)
     } else {
-        let fitted =
-            GaussianMixture::params(config.k).check().and_then(|m| m.fit(gpu, &points, key)).map_err(failure)?;
-        let learned = fitted.weights().to_vec();
-        let values = fitted.predict_proba(gpu, &points).and_then(|p| Ok(p.read()?)).map_err(failure)?;
-        let k = config.k;
-        (Array2::from_shape_fn((data.rows(), k), |(i, c)| values[i * k + c]), Some(learned))
+        let params = GaussianMixture::params(config.k).covariance(match config.covariance {
+            Some(Covariance::Full) => gmm::Covariance::Full,
+            Some(Covariance::Diagonal) | None => gmm::Covariance::Diagonal,
+        });
+        let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
+        let probabilities = fitted.predict_proba(data).map_err(failure)?;
+        (probabilities, fitted.scaled(&sample), Some(fitted.weights().to_vec()))
     };
     let (seconds, samples) = (began.elapsed().as_secs_f64(), data.rows() as f64);
-    Ok(Outcome { probabilities, latent: features.clone(), learned, seconds, samples })
+    Ok(Outcome { probabilities, latent: latent.map_err(failure)?, shown, learned, seconds, samples })
+}
+
+/// Rows of a baseline's picture: enough for it, and bounded where the data is large.
+const SHOWN_ROWS: usize = 20_000;
+/// The child of the seed's key that chooses them.
+const SHOWN: u64 = 0x7368_6f77;
+
+/// All rows, or so many of them, chosen by the key, in order.
+fn shown_rows(rows: usize, key: Key) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows).collect();
+    if rows > SHOWN_ROWS {
+        for at in 0..SHOWN_ROWS {
+            order.swap(at, at + below(key.child(at as u64), rows - at));
+        }
+        order.truncate(SHOWN_ROWS);
+        order.sort_unstable();
+    }
+    order
 }
 
 /// The lines of a file of the run.

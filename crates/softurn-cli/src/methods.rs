@@ -11,8 +11,16 @@ pub struct Method {
     pub trains: bool,
 }
 
-/// The method with settings of its own.
+/// Entropy clustering.
 pub const ENTROPY: &str = "entropy";
+/// Deep embedded clustering.
+pub const DEC: &str = "dec";
+/// Deep embedded clustering that goes on reconstructing.
+pub const IDEC: &str = "idec";
+/// k-means.
+pub const KMEANS: &str = "kmeans";
+/// The Gaussian mixture.
+pub const GMM: &str = "gmm";
 
 /// The method of random partitions.
 pub const PARTITION: &str = "partition";
@@ -26,8 +34,10 @@ pub const METHODS: &[Method] = &[
         trains: true,
     },
     Method { name: PARTITION, summary: "Variational clustering by random partitions of batches", trains: true },
-    Method { name: "kmeans", summary: "Baseline: k-means", trains: false },
-    Method { name: "gmm", summary: "Baseline: Gaussian mixture with diagonal covariances", trains: false },
+    Method { name: DEC, summary: "Baseline: deep embedded clustering (Xie et al. 2016)", trains: true },
+    Method { name: IDEC, summary: "Baseline: dec that goes on reconstructing (Guo et al. 2017)", trains: true },
+    Method { name: KMEANS, summary: "Baseline: k-means, of all rows at once or by mini-batches", trains: false },
+    Method { name: GMM, summary: "Baseline: Gaussian mixture with diagonal or full covariances", trains: false },
 ];
 
 /// The names, in table order.

@@ -89,7 +89,8 @@ fn assign(probabilities: &Array2<f32>) -> (Vec<u32>, Vec<f32>) {
     probabilities.outer_iter().map(best).unzip()
 }
 
-fn score(clusters: &[u32], latent: &Array2<f32>, truth: Option<&[u32]>, seed: u64) -> Scores {
+fn score(clusters: &[u32], outcome: &Outcome, truth: Option<&[u32]>, seed: u64) -> Scores {
+    let shown: Vec<u32> = outcome.shown.iter().map(|&row| clusters[row]).collect();
     let labelled = |f: fn(&[u32], &[u32]) -> std::result::Result<f64, metrics::MetricError>| {
         truth.and_then(|truth| f(clusters, truth).ok())
     };
@@ -98,7 +99,7 @@ fn score(clusters: &[u32], latent: &Array2<f32>, truth: Option<&[u32]>, seed: u6
         nmi: labelled(metrics::normalized_mutual_information),
         ari: labelled(metrics::adjusted_rand_index),
         // One cluster, or one per row, has none.
-        silhouette: metrics::silhouette_sampled(latent.view(), clusters, SILHOUETTE_ROWS, seed).ok(),
+        silhouette: metrics::silhouette_sampled(outcome.latent.view(), &shown, SILHOUETTE_ROWS, seed).ok(),
     }
 }
 
@@ -106,14 +107,14 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let (clusters, confidence) = assign(&outcome.probabilities);
     let truth = data.labels();
     let ids = truth.map(|labels| labels.ids());
-    let scores = score(&clusters, &outcome.latent, ids, config.seed);
+    let scores = score(&clusters, &outcome, ids, config.seed);
     let mut baselines = Vec::new();
     let trained = methods::trains(&config.method);
     if trained && data.rows() * data.cols() <= BASELINE_VALUES {
         for (method, name) in [("kmeans", "k-means"), ("gmm", "Gaussian mixture")] {
             let baseline = fit::baseline(method, config, data, gpu)?;
             let (clusters, _) = assign(&baseline.probabilities);
-            let scores = score(&clusters, &baseline.latent, ids, config.seed);
+            let scores = score(&clusters, &baseline, ids, config.seed);
             baselines.push(Baseline { name: name.into(), scores, seconds: baseline.seconds });
         }
     }
@@ -140,7 +141,11 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         scores,
         baselines: baselines.clone(),
         phases: if trained { phases(dir)? } else { Vec::new() },
-        latent: Some(pca::project(outcome.latent.as_slice().unwrap_or_default(), outcome.latent.ncols())),
+        latent: Some(pca::project(
+            outcome.latent.as_slice().unwrap_or_default(),
+            outcome.latent.ncols(),
+            outcome.shown,
+        )),
         groups: Groups { k: config.k, assignments: clusters.clone(), confidence, learned: outcome.learned.clone() },
         truth: truth.map(|labels| Truth {
             labels: labels.ids().to_vec(),

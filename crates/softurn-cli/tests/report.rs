@@ -24,7 +24,7 @@ fn small() -> ReportData {
             seconds: 1.0,
             samples_per_second: 18.0,
         }],
-        latent: Some(pca::project(&[0.0, 1.0, 2.0, 3.0, 1.0, 0.0, 5.0, 5.0, 6.0, 5.0, 5.0, 6.0], 2)),
+        latent: Some(pca::project(&[0.0, 1.0, 2.0, 3.0, 1.0, 0.0, 5.0, 5.0, 6.0, 5.0, 5.0, 6.0], 2, (0..6).collect())),
         groups: Groups {
             k: 3,
             assignments: vec![0, 0, 0, 1, 1, 0],

@@ -39,7 +39,7 @@ pub struct ReportData {
     pub baselines: Vec<Baseline>,
     /// What was trained, in order.
     pub phases: Vec<Phase>,
-    /// Latent means in the plane, one point per row: see [`pca::project`].
+    /// Latent means in the plane, of all rows or some: see [`pca::project`].
     pub latent: Option<Projection>,
     /// The clustering.
     pub groups: Groups,

@@ -3,7 +3,9 @@
 /// Points in the plane of the two widest directions of a cloud.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Projection {
-    /// One point per row.
+    /// The rows of the data that are shown.
+    pub rows: Vec<usize>,
+    /// One point for each of them.
     pub points: Vec<[f32; 2]>,
     /// Share of the total variance along each direction.
     pub explained: [f64; 2],
@@ -12,11 +14,11 @@ pub struct Projection {
 /// Enough for a picture: directions whose variances differ by 2 % are told apart to 1e-3.
 const ITERATIONS: usize = 200;
 
-/// Projects `[rows, cols]`, row by row. Deterministic, signs included.
+/// Projects `[rows, cols]`, which lie in order at these rows of the data. Deterministic, signs included.
 ///
 /// # Panics
 /// When `values` does not hold a whole number of rows.
-pub fn project(values: &[f32], cols: usize) -> Projection {
+pub fn project(values: &[f32], cols: usize, shown: Vec<usize>) -> Projection {
     assert!(cols > 0 && values.len().is_multiple_of(cols), "{} values in rows of {cols}", values.len());
     let rows = values.len() / cols;
     let mut mean = vec![0.0; cols];
@@ -64,7 +66,7 @@ pub fn project(values: &[f32], cols: usize) -> Projection {
         .chunks_exact(cols)
         .map(|row| [0, 1].map(|i| (0..cols).map(|c| (f64::from(row[c]) - mean[c]) * basis[i][c]).sum::<f64>() as f32))
         .collect();
-    Projection { points, explained }
+    Projection { rows: shown, points, explained }
 }
 
 fn dot(left: &[f64], right: &[f64]) -> f64 {
@@ -99,7 +101,7 @@ mod tests {
             let (sin, cos) = f64::from(step).to_radians().sin_cos();
             values.extend([2.4 * cos + 1.0, 3.2 * cos - 7.0, sin].map(|x| x as f32));
         }
-        let projection = project(&values, 3);
+        let projection = project(&values, 3, (0..360).collect());
         assert!((projection.explained[0] - 8.0 / 8.5).abs() < 1e-6, "{:?}", projection.explained);
         assert!((projection.explained[1] - 0.5 / 8.5).abs() < 1e-6, "{:?}", projection.explained);
         let [x, y] = projection.points[0];
@@ -108,9 +110,9 @@ mod tests {
 
     #[test]
     fn one_column_and_no_rows() {
-        let line = project(&[0.0, 1.0, 2.0], 1);
+        let line = project(&[0.0, 1.0, 2.0], 1, vec![0, 1, 2]);
         assert_eq!(line.points, [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]);
-        assert!(project(&[], 4).points.is_empty());
-        assert_eq!(project(&[2.0, 2.0], 1).explained, [0.0, 0.0]);
+        assert!(project(&[], 4, Vec::new()).points.is_empty());
+        assert_eq!(project(&[2.0, 2.0], 1, vec![0, 1]).explained, [0.0, 0.0]);
     }
 }

@@ -234,10 +234,10 @@ pub fn latent(data: &ReportData) -> String {
     let stride = latent.points.len().div_ceil(MAX_POINTS).max(1);
     let shown: Vec<usize> = (0..latent.points.len())
         .step_by(stride)
-        .filter(|&row| latent.points[row].iter().all(|x| x.is_finite()))
+        .filter(|&at| latent.points[at].iter().all(|x| x.is_finite()))
         .collect();
     let bounds = [0, 1].map(|axis| {
-        let values = shown.iter().map(|&row| latent.points[row][axis]);
+        let values = shown.iter().map(|&at| latent.points[at][axis]);
         values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], x| [low.min(x), high.max(x)])
     });
     let axes = [0, 1].map(|i| format!("component {} ({:.0} % of variance)", i + 1, latent.explained[i] * 100.0));
@@ -249,8 +249,8 @@ pub fn latent(data: &ReportData) -> String {
                 key: format!("{prefix}{kind}"),
                 points: shown
                     .iter()
-                    .filter(|&&row| kinds.get(row) == Some(&(kind as u32)))
-                    .map(|&row| latent.points[row])
+                    .filter(|&&at| kinds.get(latent.rows[at]) == Some(&(kind as u32)))
+                    .map(|&at| latent.points[at])
                     .collect(),
             })
             .collect();
@@ -274,9 +274,10 @@ pub fn latent(data: &ReportData) -> String {
     if let Some(truth) = &data.truth {
         panels += &panel("by true class", "t", &truth.labels, &truth.names, &data.class_colours(truth));
     }
-    let part = match stride {
-        1 => String::new(),
-        _ => format!(" {} of {} rows are shown.", thousands(shown.len() as u64), thousands(latent.points.len() as u64)),
+    let rows = data.groups.assignments.len();
+    let part = match shown.len() == rows {
+        true => String::new(),
+        false => format!(" {} of {} rows are shown.", thousands(shown.len() as u64), thousands(rows as u64)),
     };
     let colours = if data.truth.is_some() { " A class has the colour of the group that it is matched to." } else { "" };
     let lead = format!(

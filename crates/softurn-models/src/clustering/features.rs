@@ -50,25 +50,53 @@ impl Scaling {
         Self { columns: data.cols(), table }
     }
 
-    /// Columns of the data that this was made of.
+    /// Columns of the data.
     pub(super) fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Columns as they are.
+    pub(super) fn none(columns: usize) -> Self {
+        Self { columns, table: None }
+    }
+
+    /// These rows of the data, one after the other, as the model takes them.
+    ///
+    /// # Errors
+    /// When the data has another number of columns.
+    pub(super) fn rows(&self, data: &Dataset, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        self.check(data)?;
+        let values = data.values();
+        let mut taken = Vec::with_capacity(rows.size_hint().0 * self.columns);
+        for row in rows {
+            let row = &values[row * self.columns..(row + 1) * self.columns];
+            match &self.table {
+                Some(table) => taken.extend(row.iter().zip(table).map(|(&value, scale)| scaled(value, scale))),
+                None => taken.extend_from_slice(row),
+            }
+        }
+        Ok(taken)
     }
 
     /// # Errors
     /// When the data has another number of columns.
     pub(super) fn apply(&self, data: &Dataset) -> Result<Array2<f32>> {
-        if data.cols() != self.columns {
-            let message = format!("has {} columns, the model was fitted on {}", data.cols(), self.columns);
-            return Err(Error::argument("data", message));
-        }
+        self.check(data)?;
         let mut features = data.features().clone();
         if let Some(table) = &self.table {
-            for (mut column, [mean, scale]) in features.columns_mut().into_iter().zip(table) {
-                column.mapv_inplace(|value| ((f64::from(value) - mean) * scale) as f32);
+            for (mut column, scale) in features.columns_mut().into_iter().zip(table) {
+                column.mapv_inplace(|value| scaled(value, scale));
             }
         }
         Ok(features)
+    }
+
+    fn check(&self, data: &Dataset) -> Result<()> {
+        if data.cols() == self.columns {
+            return Ok(());
+        }
+        let message = format!("has {} columns, the model was fitted on {}", data.cols(), self.columns);
+        Err(Error::argument("data", message))
     }
 
     /// The scaled rows of a data set on the device, `size` at a time.
@@ -88,4 +116,8 @@ impl Scaling {
             Ok(gpu.tensor(&values, [part.nrows(), part.ncols()])?)
         }))
     }
+}
+
+fn scaled(value: f32, [mean, scale]: &[f64; 2]) -> f32 {
+    ((f64::from(value) - mean) * scale) as f32
 }

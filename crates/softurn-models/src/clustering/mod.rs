@@ -1,9 +1,11 @@
 //! Clustering: one folder per method; params, then `check()`, then `fit()`, then a fitted type.
 
+pub mod dec;
 pub mod entropy;
 mod features;
 pub mod gmm;
 pub mod kmeans;
 pub mod partition;
 mod saved;
+pub mod selection;
 pub mod variational;

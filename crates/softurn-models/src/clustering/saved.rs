@@ -34,6 +34,11 @@ impl Writer {
         self.tensors.push((name.into(), Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values).to_vec()));
     }
 
+    /// Numbers in double precision, in one row.
+    pub(super) fn doubles(&mut self, name: &str, values: &[f64]) {
+        self.tensors.push((name.into(), Dtype::F64, vec![values.len()], bytemuck::cast_slice(values).to_vec()));
+    }
+
     /// Labels or counts.
     pub(super) fn integers(&mut self, name: &str, values: &[u32]) {
         self.tensors.push((name.into(), Dtype::U32, vec![values.len()], bytemuck::cast_slice(values).to_vec()));
@@ -123,6 +128,20 @@ impl Reader {
     /// The numbers of a tensor of a known shape.
     pub(super) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         Ok(bytemuck::pod_collect_to_vec(&self.tensor(name, Dtype::F32, Some(shape))?))
+    }
+
+    /// So many numbers in double precision.
+    pub(super) fn doubles(&self, name: &str, count: usize) -> Result<Vec<f64>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.tensor(name, Dtype::F64, Some(&[count]))?))
+    }
+
+    /// The labels of the rows that were fitted, each less than `k`.
+    pub(super) fn labels(&self, k: usize) -> Result<Vec<u32>> {
+        let labels = self.integers("labels")?;
+        match labels.iter().find(|&&label| label as usize >= k) {
+            Some(label) => Err(self.fail(format!("'labels' holds {label} for {k} groups"))),
+            None => Ok(labels),
+        }
     }
 
     /// Labels or counts, of whatever number.

@@ -245,6 +245,25 @@ impl Dataset {
         Ok(self)
     }
 
+    /// These rows and their labels, in this order.
+    ///
+    /// # Errors
+    /// [`DataError::Rows`] without rows, or for one that there is not.
+    pub fn select_rows(&self, rows: &[usize]) -> Result<Self, DataError> {
+        let available = self.rows();
+        if rows.is_empty() || rows.iter().any(|&row| row >= available) {
+            let asked = rows.iter().max().map_or(0, |row| row + 1);
+            return Err(DataError::Rows { source_name: self.name.clone(), asked, available: available as u64 });
+        }
+        let labels = self.labels.as_ref().map(|labels| Labels {
+            ids: rows.iter().map(|&row| labels.ids[row]).collect(),
+            names: labels.names.clone(),
+        });
+        let features = self.features.select(ndarray::Axis(0), rows);
+        let source_rows = Some(rows.len() as u64);
+        Ok(Self { name: self.name.clone(), features, image: self.image, kind: self.kind, labels, source_rows })
+    }
+
     /// The data as a table of z-scores: every column less its mean, over its standard deviation (that of the rows as a
     /// population). A constant column becomes 0.
     pub fn standardized(&self) -> Self {

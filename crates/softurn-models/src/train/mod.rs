@@ -78,6 +78,11 @@ pub trait Objective {
     /// # Errors
     /// Whatever the kernels meet.
     fn metrics(&self, phase: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>>;
+
+    /// Whether a phase may end before its last epoch, by what [`Objective::metrics`] said after an epoch of it.
+    fn finished(&self, _phase: usize, _metrics: &[(&'static str, f64)]) -> bool {
+        false
+    }
 }
 
 /// What the loop tells while it runs.
@@ -257,6 +262,7 @@ pub fn run(
                 return Err(Error::Diverged { phase: phase.name, epoch: at.epoch, loss: losses[0].1 });
             }
             let metrics = objective.metrics(at.phase, parameters)?;
+            let finished = objective.finished(at.phase, &metrics);
             session.tell(&Event::Epoch {
                 phase: phase.name,
                 index: at.phase,
@@ -267,6 +273,10 @@ pub fn run(
                 rows: steps_per_epoch * batch.min(rows),
                 seconds: began.elapsed().as_secs_f64(),
             });
+            if finished {
+                // What is left of the phase counts as done.
+                at.epoch = phase.epochs;
+            }
             let stopped = session.stopped();
             if stopped || at.epoch == phase.epochs || saved.elapsed() > CHECKPOINT_EVERY {
                 session.save(parameters, &at)?;

@@ -1,26 +1,45 @@
-//! Diagonal Gaussian mixture `p(x) = Σ_c π_c Π_j N(x_j; μ_cj, v_cj)` by expectation and maximisation from k-means.
+//! Gaussian mixture `p(x) = Σ_c π_c N(x; μ_c, Σ_c)` with diagonal or full covariances, by expectation and maximisation from
+//! k-means.
 //!
-//! Dempster, Laird and Rubin, "Maximum likelihood from incomplete data via the EM algorithm" (1977). The maximisation is
-//! read off the gradient of the expected log density `Σ_ic r_ic log N(x_i; μ_c, v_c)` at the old components: with
-//! `N_c = Σ_i r_ic`,
-//!
-//! `μ_new = μ + v ∂μ / N`, `v_new = v (1 + 2 ∂log v / N) - (μ_new - μ)² + regularization`,
-//!
-//! which needs no tensor of `rows · k · cols` and, unlike `E[x²] - E[x]²`, does not cancel where components are narrow.
+//! Dempster, Laird and Rubin, "Maximum likelihood from incomplete data via the EM algorithm" (1977). The formulas of a step
+//! stand in `diagonal.rs` and `full.rs`.
 
+mod diagonal;
+mod full;
 mod params;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
+use ndarray::{Array2, Array3};
+use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::reduce::{self, Reduction};
-use softurn_kernels::ops::{gaussian_mixture, log_sum_exp, one_hot, softmax};
+use softurn_kernels::ops::{log_sum_exp, one_hot, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use super::kmeans::rows::{Rows, upload};
+use super::features::Scaling;
+use super::kmeans::rows::{Rows, by_blocks, upload};
 use super::kmeans::{FittedKMeans, KMeans};
+use super::saved::{Reader, Writer};
+use crate::data::Dataset;
 use crate::{Error, Result};
-pub use params::Params;
+pub use params::{Covariance, Params};
+
+/// What files call the method.
+const METHOD: &str = "gmm";
+
+/// The settings of a file; means are relative to that of the fitted data.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    k: usize,
+    covariance: Covariance,
+    scaling: Scaling,
+    log_likelihood: f64,
+    iterations: usize,
+    converged: bool,
+}
 
 /// A Gaussian mixture with settings that have been checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,133 +49,159 @@ pub struct GaussianMixture {
 }
 
 impl GaussianMixture {
-    /// Settings for `k` components: k-means of 20 starts, at most 100 iterations, tolerance 10⁻³ nats, regularization 10⁻⁶.
+    /// Settings for `k` components: diagonal covariances, k-means of 20 starts, at most 100 iterations, tolerance 10⁻³ nats, regularization 10⁻⁶.
     ///
     /// ```no_run
+    /// use ndarray::array;
     /// use softurn_kernels::{Gpu, GpuConfig, Key};
-    /// use softurn_models::clustering::gmm::GaussianMixture;
+    /// use softurn_models::clustering::gmm::{Covariance, GaussianMixture};
+    /// use softurn_models::data::Dataset;
     ///
     /// let gpu = Gpu::new(GpuConfig::default())?;
-    /// let data = gpu.tensor(&[0.0, 0.1, 5.0, 5.1], [4, 1])?;
-    /// let fitted = GaussianMixture::params(2).starts(3).check()?.fit(&gpu, &data, Key::new(0))?;
+    /// let data = Dataset::table("lengths", array![[0.0], [0.1], [5.0], [5.1]])?;
+    /// let method = GaussianMixture::params(2).covariance(Covariance::Full).starts(3).check()?;
+    /// let fitted = method.fit(&gpu, &data, Key::new(0))?;
     /// assert!((fitted.weights()[0] - 0.5).abs() < 1e-3);
-    /// # Ok::<(), softurn_models::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn params(k: usize) -> Params {
         Params::new(k)
     }
 
-    /// Fits the mixture to `data`, `[rows, cols]`.
+    /// Fits the mixture to the rows of `data`; the columns of a table are standardised first, by their own means and
+    /// deviations.
     ///
     /// # Errors
-    /// When `data` is no matrix of finite numbers, has fewer rows than `k`, or is too large for the adapter.
-    pub fn fit(&self, gpu: &Gpu, data: &Tensor, key: Key) -> Result<FittedGaussianMixture> {
-        let start = self.start.fit(gpu, data, key)?;
-        let rows = Rows::centred(gpu, data)?;
-        let mut components = Components::of_clusters(gpu, &rows, &start, self.params.regularization)?;
+    /// When `data` has fewer rows than `k`, or is too large for the adapter.
+    pub fn fit(&self, gpu: &Gpu, data: &Dataset, key: Key) -> Result<FittedGaussianMixture> {
+        self.check_rows(data.rows())?;
+        let scaling = Scaling::of(data);
+        let rows = Rows::upload(gpu, &scaling, data)?;
+        self.fit_rows(gpu, scaling, &rows, key)
+    }
+
+    /// Fits the mixture to points that lie on the device, `[rows, cols]`, as they are: the step that other methods take
+    /// inside.
+    ///
+    /// # Errors
+    /// When `points` is no matrix of finite numbers, or has fewer rows than `k`.
+    pub fn fit_points(&self, gpu: &Gpu, points: &Tensor, key: Key) -> Result<FittedGaussianMixture> {
+        if let &[rows, _] = points.shape().dims() {
+            self.check_rows(rows)?;
+        }
+        let rows = Rows::centred(gpu, points)?;
+        self.fit_rows(gpu, Scaling::none(rows.cols()), &rows, key)
+    }
+
+    fn check_rows(&self, rows: usize) -> Result<()> {
+        if self.params.k <= rows {
+            return Ok(());
+        }
+        Err(Error::argument("k", format!("{} clusters for {rows} rows", self.params.k)))
+    }
+
+    fn fit_rows(&self, gpu: &Gpu, scaling: Scaling, rows: &Rows, key: Key) -> Result<FittedGaussianMixture> {
+        let Params { covariance, regularization, max_iterations, tolerance, .. } = self.params;
+        let start = self.start.fit_rows(gpu, Scaling::none(rows.cols()), rows, key)?;
+        let mut components = Components::of_clusters(gpu, rows, &start, covariance, regularization)?;
         let (mut before, mut iterations, mut converged) = (f64::NEG_INFINITY, 0, false);
-        while iterations < self.params.max_iterations && !converged {
-            let (new, log_likelihood) = components.step(gpu, &rows, self.params.regularization)?;
+        while iterations < max_iterations && !converged {
+            let (new, log_likelihood) = components.step(gpu, rows, regularization)?;
             components = new;
             iterations += 1;
-            converged = (log_likelihood - before).abs() < self.params.tolerance;
+            converged = (log_likelihood - before).abs() < tolerance;
             before = log_likelihood;
         }
         let mixture = Mixture::new(gpu, &components)?;
         let (mut labels, mut total) = (Vec::with_capacity(rows.len()), 0.0);
-        for block in rows.blocks(mixture.width())? {
+        for block in rows.blocks(components.width())? {
             let joint = mixture.joint(gpu, &block)?;
             labels.extend(reduce::argmax(gpu, &joint)?.read_u32()?);
             total += sum(&log_sum_exp::forward(gpu, &joint)?)?;
         }
         let log_likelihood = total / rows.len() as f64;
         if !log_likelihood.is_finite() {
-            let message = format!("the mean log-likelihood is {log_likelihood} at {}", self.params.regularization);
+            let message = format!("the mean log-likelihood is {log_likelihood} at {regularization}");
             return Err(Error::argument("regularization", message));
         }
-        let shape = [components.k(), rows.cols()];
-        Ok(FittedGaussianMixture {
-            means: binary::forward(gpu, Binary::Add, &mixture.means, &rows.mean)?,
-            variances: upload(gpu, &components.variances, &shape)?,
-            weights: components.weights,
-            mean: rows.mean,
+        FittedGaussianMixture::new(
+            scaling,
+            rows.mean.clone(),
+            components,
             mixture,
             labels,
             log_likelihood,
             iterations,
             converged,
-        })
+        )
     }
 }
 
 /// The parameters on the host; the mean of the data is taken out of the means.
+#[derive(Debug, Clone)]
 struct Components {
+    covariance: Covariance,
     /// `[k]`
     weights: Vec<f64>,
     /// `[k, cols]`
     means: Vec<f64>,
-    /// `[k, cols]`
-    variances: Vec<f64>,
+    /// Variances `[k, cols]` or covariances `[k, cols, cols]`.
+    spread: Vec<f64>,
 }
 
 /// The same on the device.
 #[derive(Debug, Clone)]
-struct Mixture {
-    log_weights: Tensor,
-    means: Tensor,
-    log_variances: Tensor,
+enum Mixture {
+    Diagonal(diagonal::Mixture),
+    Full(full::Mixture),
 }
 
 impl Mixture {
     fn new(gpu: &Gpu, components: &Components) -> Result<Self> {
-        let k = components.k();
-        let shape = [k, components.means.len() / k];
-        let log = |values: &[f64]| -> Vec<f64> { values.iter().map(|value| value.ln()).collect() };
-        Ok(Self {
-            log_weights: upload(gpu, &log(&components.weights), &[k])?,
-            means: upload(gpu, &components.means, &shape)?,
-            log_variances: upload(gpu, &log(&components.variances), &shape)?,
+        Ok(match components.covariance {
+            Covariance::Diagonal => Self::Diagonal(diagonal::Mixture::new(gpu, components)?),
+            Covariance::Full => Self::Full(full::Mixture::new(gpu, components)?),
         })
     }
 
-    /// Numbers for each row in the largest temporary.
-    fn width(&self) -> usize {
-        let (k, cols) = self.means.shape().rows_cols();
-        k.max(cols)
-    }
-
-    /// `log π_c + log N(x_i; μ_c, v_c)`, `[rows, k]`.
+    /// `log π_c + log N(x_i; μ_c, Σ_c)`, `[rows, k]`.
     fn joint(&self, gpu: &Gpu, rows: &Tensor) -> Result<Tensor> {
-        let density = gaussian_mixture::forward(gpu, rows, None, &self.means, &self.log_variances)?;
-        Ok(binary::forward(gpu, Binary::Add, &density, &self.log_weights)?)
+        match self {
+            Self::Diagonal(mixture) => mixture.joint(gpu, rows),
+            Self::Full(mixture) => mixture.joint(gpu, rows),
+        }
     }
 }
 
-/// Sums over the rows, `[k]` and twice `[k, cols]`.
+/// Sums over the rows, on the host: the shares of each component, `[k]`, and what its kind needs.
 struct Statistics {
     counts: Vec<f64>,
-    means: Vec<f64>,
-    log_variances: Vec<f64>,
+    of_kind: OfKind,
+}
+
+enum OfKind {
+    Diagonal(diagonal::Statistics),
+    Full(full::Statistics),
 }
 
 impl Statistics {
-    fn new(k: usize, cols: usize) -> Self {
-        Self { counts: vec![0.0; k], means: vec![0.0; k * cols], log_variances: vec![0.0; k * cols] }
+    fn new(components: &Components) -> Self {
+        let of_kind = match components.covariance {
+            Covariance::Diagonal => OfKind::Diagonal(diagonal::Statistics::new(components)),
+            Covariance::Full => OfKind::Full(full::Statistics::new(components)),
+        };
+        Self { counts: vec![0.0; components.k()], of_kind }
     }
 
     /// Adds rows with their shares in the components, `[rows, k]`.
     fn add(&mut self, gpu: &Gpu, mixture: &Mixture, rows: &Tensor, shares: &Tensor) -> Result<()> {
-        let counts = reduce::over_rows(gpu, Reduction::Sum, shares)?;
-        let gradients = gaussian_mixture::backward(gpu, rows, None, &mixture.means, &mixture.log_variances, shares)?;
-        let parts = [
-            (&mut self.counts, counts),
-            (&mut self.means, gradients.means),
-            (&mut self.log_variances, gradients.log_variances),
-        ];
-        for (total, part) in parts {
-            total.iter_mut().zip(part.read()?).for_each(|(total, part)| *total += f64::from(part));
+        add_up(&mut self.counts, &reduce::over_rows(gpu, Reduction::Sum, shares)?)?;
+        match (&mut self.of_kind, mixture) {
+            (OfKind::Diagonal(sums), Mixture::Diagonal(mixture)) => sums.add(gpu, mixture, rows, shares),
+            (OfKind::Full(sums), Mixture::Full(mixture)) => sums.add(gpu, mixture, rows, shares),
+            // Both are made from the same components.
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -165,22 +210,43 @@ impl Components {
         self.weights.len()
     }
 
-    /// One component for each cluster, with its mean, variances and share of the rows.
-    fn of_clusters(gpu: &Gpu, rows: &Rows, clusters: &FittedKMeans, regularization: f64) -> Result<Self> {
+    fn cols(&self) -> usize {
+        self.means.len() / self.k()
+    }
+
+    /// Numbers for each row in the largest temporary.
+    fn width(&self) -> usize {
+        self.k().max(self.cols())
+    }
+
+    /// One component for each cluster, with its mean, covariance and share of the rows.
+    fn of_clusters(
+        gpu: &Gpu,
+        rows: &Rows,
+        clusters: &FittedKMeans,
+        covariance: Covariance,
+        regularization: f64,
+    ) -> Result<Self> {
         let means: Vec<f64> = clusters.centred().read()?.into_iter().map(f64::from).collect();
-        let k = means.len() / rows.cols();
-        let mut columns = vec![0.0; rows.cols()];
-        for block in rows.blocks(rows.cols())? {
+        let (cols, k) = (rows.cols(), means.len() / rows.cols());
+        let mut columns = vec![0.0; cols];
+        for block in rows.blocks(cols)? {
             let squares = binary::forward(gpu, Binary::Mul, &block, &block)?;
-            let part = reduce::over_rows(gpu, Reduction::Sum, &squares)?.read()?;
-            columns.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(part) / rows.len() as f64);
+            add_up(&mut columns, &reduce::over_rows(gpu, Reduction::Sum, &squares)?)?;
         }
-        let variances = columns.iter().map(|variance| variance + regularization).cycle().take(means.len()).collect();
-        let rough = Self { weights: vec![1.0 / k as f64; k], means, variances };
+        let variances = columns.iter().map(|sum| sum / rows.len() as f64 + regularization);
+        let of_one: Vec<f64> = match covariance {
+            Covariance::Diagonal => variances.collect(),
+            Covariance::Full => {
+                let variances: Vec<f64> = variances.collect();
+                (0..cols * cols).map(|at| if at / cols == at % cols { variances[at % cols] } else { 0.0 }).collect()
+            }
+        };
+        let rough = Self { covariance, weights: vec![1.0 / k as f64; k], means, spread: of_one.repeat(k) };
         let mixture = Mixture::new(gpu, &rough)?;
-        let mut statistics = Statistics::new(k, rows.cols());
+        let mut statistics = Statistics::new(&rough);
         let mut start = 0;
-        for block in rows.blocks(mixture.width())? {
+        for block in rows.blocks(rough.width())? {
             let end = start + block.shape().dims()[0];
             let labels = gpu.tensor(&clusters.labels()[start..end], [end - start])?;
             statistics.add(gpu, &mixture, &block, &one_hot::forward(gpu, &labels, k)?)?;
@@ -192,9 +258,9 @@ impl Components {
     /// One step, and the mean log-likelihood of the rows before it.
     fn step(&self, gpu: &Gpu, rows: &Rows, regularization: f64) -> Result<(Self, f64)> {
         let mixture = Mixture::new(gpu, self)?;
-        let mut statistics = Statistics::new(self.k(), rows.cols());
+        let mut statistics = Statistics::new(self);
         let mut log_likelihood = 0.0;
-        for block in rows.blocks(mixture.width())? {
+        for block in rows.blocks(self.width())? {
             let joint = mixture.joint(gpu, &block)?;
             log_likelihood += sum(&log_sum_exp::forward(gpu, &joint)?)?;
             statistics.add(gpu, &mixture, &block, &softmax::forward(gpu, &joint, 1.0)?)?;
@@ -203,42 +269,43 @@ impl Components {
     }
 
     fn maximise(&self, statistics: &Statistics, rows: usize, regularization: f64) -> Self {
-        let cols = self.means.len() / self.k();
         // An empty component keeps its place and a weight whose logarithm is finite.
         let least = 1e-30;
-        let total: f64 = statistics.counts.iter().map(|count| count.max(least)).sum();
-        let weights = statistics.counts.iter().map(|count| count.max(least) / total).collect();
-        let (mut means, mut variances) = (self.means.clone(), self.variances.clone());
-        for at in 0..means.len() {
-            let count = statistics.counts[at / cols];
-            if count > least * rows as f64 {
-                // The device worked with the rounded values.
-                let mean = f64::from(self.means[at] as f32);
-                let variance = f64::from(self.variances[at].ln() as f32).exp();
-                let shift = variance * statistics.means[at] / count;
-                let spread = variance * (1.0 + 2.0 * statistics.log_variances[at] / count) - shift * shift;
-                means[at] = mean + shift;
-                variances[at] = spread.max(0.0) + regularization;
+        let counts = &statistics.counts;
+        let total: f64 = counts.iter().map(|count| count.max(least)).sum();
+        let mut new = self.clone();
+        new.weights = counts.iter().map(|count| count.max(least) / total).collect();
+        for (c, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > least * rows as f64) {
+            match &statistics.of_kind {
+                OfKind::Diagonal(sums) => sums.maximise(&mut new, c, count, regularization),
+                OfKind::Full(sums) => sums.maximise(&mut new, c, count, regularization),
             }
         }
-        Self { weights, means, variances }
+        new
     }
+}
+
+/// Adds numbers of the device to those of the host.
+fn add_up(total: &mut [f64], part: &Tensor) -> Result<()> {
+    total.iter_mut().zip(part.read()?).for_each(|(total, part)| *total += f64::from(part));
+    Ok(())
 }
 
 fn sum(values: &Tensor) -> Result<f64> {
     Ok(values.read()?.into_iter().map(f64::from).sum())
 }
 
-/// The mixture that [`GaussianMixture::fit`] found.
+/// The mixture that [`GaussianMixture::fit`] found. Means, covariances and likelihoods are in the units that the fit worked
+/// in: deviations of the columns of a table, pixels of images as they are.
 #[derive(Debug, Clone)]
 pub struct FittedGaussianMixture {
-    weights: Vec<f64>,
-    means: Tensor,
-    variances: Tensor,
+    scaling: Scaling,
     /// Of the data's columns.
     mean: Tensor,
     /// Relative to `mean`.
+    components: Components,
     mixture: Mixture,
+    means: Tensor,
     labels: Vec<u32>,
     log_likelihood: f64,
     iterations: usize,
@@ -246,9 +313,25 @@ pub struct FittedGaussianMixture {
 }
 
 impl FittedGaussianMixture {
+    fn new(
+        scaling: Scaling,
+        mean: Tensor,
+        components: Components,
+        mixture: Mixture,
+        labels: Vec<u32>,
+        log_likelihood: f64,
+        iterations: usize,
+        converged: bool,
+    ) -> Result<Self> {
+        let gpu = mean.gpu();
+        let centred = upload(gpu, &components.means, &[components.k(), components.cols()])?;
+        let means = binary::forward(gpu, Binary::Add, &centred, &mean)?;
+        Ok(Self { scaling, mean, components, mixture, means, labels, log_likelihood, iterations, converged })
+    }
+
     /// The components' shares of the rows, `[k]`; they sum to 1.
     pub fn weights(&self) -> &[f64] {
-        &self.weights
+        &self.components.weights
     }
 
     /// The components' means, `[k, cols]`.
@@ -256,9 +339,15 @@ impl FittedGaussianMixture {
         &self.means
     }
 
-    /// The components' variances, `[k, cols]`, the regularization included.
-    pub fn variances(&self) -> &Tensor {
-        &self.variances
+    /// The components' covariances, `[k, cols, cols]`, the regularization included; diagonal ones are 0 elsewhere.
+    pub fn covariances(&self) -> Array3<f64> {
+        let (k, cols) = (self.components.k(), self.components.cols());
+        let spread = &self.components.spread;
+        Array3::from_shape_fn((k, cols, cols), |(c, i, j)| match self.components.covariance {
+            Covariance::Full => spread[(c * cols + i) * cols + j],
+            Covariance::Diagonal if i == j => spread[c * cols + i],
+            Covariance::Diagonal => 0.0,
+        })
     }
 
     /// The most likely component of every row that was fitted.
@@ -283,20 +372,21 @@ impl FittedGaussianMixture {
 
     /// Rows whose most likely component is each one, `[k]`.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.weights.len()];
+        let mut sizes = vec![0; self.components.k()];
         self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
         sizes
     }
 
-    /// The most likely component of every row of `data`, `[rows, cols]`.
+    /// The most likely component of every row of `data`.
     ///
     /// # Errors
-    /// When `data` is no matrix of finite numbers with the columns of the fit.
-    pub fn predict(&self, gpu: &Gpu, data: &Tensor) -> Result<Vec<u32>> {
-        let mut labels = Vec::new();
-        for block in Rows::like(gpu, data, &self.mean)?.blocks(self.mixture.width())? {
-            labels.extend(reduce::argmax(gpu, &self.mixture.joint(gpu, &block)?)?.read_u32()?);
-        }
+    /// When `data` has other columns than the fit, or a number that is beyond the range of squares in 32 bits.
+    pub fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
+        let mut labels = Vec::with_capacity(data.rows());
+        self.by_blocks(data, |joint| {
+            labels.extend(reduce::argmax(joint.gpu(), joint)?.read_u32()?);
+            Ok(())
+        })?;
         Ok(labels)
     }
 
@@ -304,24 +394,105 @@ impl FittedGaussianMixture {
     ///
     /// # Errors
     /// As [`FittedGaussianMixture::predict`].
-    pub fn predict_proba(&self, gpu: &Gpu, data: &Tensor) -> Result<Tensor> {
-        let rows = Rows::like(gpu, data, &self.mean)?;
-        Ok(softmax::forward(gpu, &self.mixture.joint(gpu, &rows.values)?, 1.0)?)
+    pub fn predict_proba(&self, data: &Dataset) -> Result<Array2<f32>> {
+        let mut shares = Vec::with_capacity(data.rows() * self.components.k());
+        self.by_blocks(data, |joint| {
+            shares.extend(softmax::forward(joint.gpu(), joint, 1.0)?.read()?);
+            Ok(())
+        })?;
+        Ok(self.table(data.rows(), &shares))
+    }
+
+    /// The rows of `data` in the units that the fit works in, `[rows, cols]`.
+    ///
+    /// # Errors
+    /// When `data` has other columns than the fit.
+    pub fn scaled(&self, data: &Dataset) -> Result<Array2<f32>> {
+        self.scaling.apply(data)
+    }
+
+    /// `log π_c + log N(x; μ_c, Σ_c)` of every row of `data` and every component, `[rows, k]`, in nats.
+    ///
+    /// # Errors
+    /// As [`FittedGaussianMixture::predict`].
+    pub fn transform(&self, data: &Dataset) -> Result<Array2<f32>> {
+        let mut values = Vec::with_capacity(data.rows() * self.components.k());
+        self.by_blocks(data, |joint| {
+            values.extend(joint.read()?);
+            Ok(())
+        })?;
+        Ok(self.table(data.rows(), &values))
     }
 
     /// The mean log-likelihood of the rows of `data`, in nats.
     ///
     /// # Errors
-    /// As [`FittedGaussianMixture::predict`], and when there are no rows.
-    pub fn score(&self, gpu: &Gpu, data: &Tensor) -> Result<f64> {
-        let rows = Rows::like(gpu, data, &self.mean)?;
-        if rows.len() == 0 {
-            return Err(Error::argument("data", "has no rows to score"));
-        }
+    /// As [`FittedGaussianMixture::predict`].
+    pub fn score(&self, data: &Dataset) -> Result<f64> {
         let mut total = 0.0;
-        for block in rows.blocks(self.mixture.width())? {
-            total += sum(&log_sum_exp::forward(gpu, &self.mixture.joint(gpu, &block)?)?)?;
-        }
-        Ok(total / rows.len() as f64)
+        self.by_blocks(data, |joint| {
+            total += sum(&log_sum_exp::forward(joint.gpu(), joint)?)?;
+            Ok(())
+        })?;
+        Ok(total / data.rows() as f64)
+    }
+
+    /// Writes the model to a safetensors file, in the place of one that may be there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let components = &self.components;
+        let mut writer = Writer::default();
+        writer.floats("mean", &[components.cols()], &self.mean.read()?);
+        writer.doubles("weights", &components.weights);
+        writer.doubles("means", &components.means);
+        writer.doubles("spread", &components.spread);
+        writer.integers("labels", &self.labels);
+        let settings = Saved {
+            k: components.k(),
+            covariance: components.covariance,
+            scaling: self.scaling.clone(),
+            log_likelihood: self.log_likelihood,
+            iterations: self.iterations,
+            converged: self.converged,
+        };
+        writer.write(path.as_ref(), METHOD, &settings)
+    }
+
+    /// Reads a model that [`FittedGaussianMixture::save`] wrote; it predicts with the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, of another method, or its model does not fit the adapter.
+    pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
+        let (reader, saved): (_, Saved) = Reader::open(path.as_ref(), METHOD)?;
+        let Saved { k, covariance, scaling, log_likelihood, iterations, converged } = saved;
+        let cols = scaling.columns();
+        let spread = match covariance {
+            Covariance::Diagonal => k * cols,
+            Covariance::Full => k * cols * cols,
+        };
+        let components = Components {
+            covariance,
+            weights: reader.doubles("weights", k)?,
+            means: reader.doubles("means", k * cols)?,
+            spread: reader.doubles("spread", spread)?,
+        };
+        let mean = gpu.tensor(&reader.floats("mean", &[cols])?, [cols])?;
+        let mixture = Mixture::new(gpu, &components)?;
+        let labels = reader.labels(k)?;
+        Self::new(scaling, mean, components, mixture, labels, log_likelihood, iterations, converged)
+    }
+
+    fn table(&self, rows: usize, values: &[f32]) -> Array2<f32> {
+        let k = self.components.k();
+        Array2::from_shape_fn((rows, k), |(i, c)| values[i * k + c])
+    }
+
+    /// `log π_c + log N(x; μ_c, Σ_c)` of the rows of a data set, block by block.
+    fn by_blocks(&self, data: &Dataset, mut f: impl FnMut(&Tensor) -> Result<()>) -> Result<()> {
+        by_blocks(&self.scaling, data, &self.mean, self.components.width(), |rows| {
+            f(&self.mixture.joint(self.mean.gpu(), &rows.parts()[0])?)
+        })
     }
 }

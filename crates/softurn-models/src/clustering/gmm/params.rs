@@ -1,13 +1,26 @@
 //! Settings of a Gaussian mixture and their checks.
 
+use serde::{Deserialize, Serialize};
+
 use super::GaussianMixture;
 use crate::clustering::kmeans::KMeans;
 use crate::{Error, Result};
+
+/// What a component may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Covariance {
+    /// A variance for each column, and no correlations.
+    #[default]
+    Diagonal,
+    /// Any covariance matrix: `cols (cols + 1) / 2` numbers for each component.
+    Full,
+}
 
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Params {
     pub(super) k: usize,
+    pub(super) covariance: Covariance,
     pub(super) starts: usize,
     pub(super) max_iterations: usize,
     pub(super) tolerance: f64,
@@ -16,7 +29,20 @@ pub struct Params {
 
 impl Params {
     pub(super) fn new(k: usize) -> Self {
-        Self { k, starts: 20, max_iterations: 100, tolerance: 1e-3, regularization: 1e-6 }
+        Self {
+            k,
+            covariance: Covariance::Diagonal,
+            starts: 20,
+            max_iterations: 100,
+            tolerance: 1e-3,
+            regularization: 1e-6,
+        }
+    }
+
+    /// What a component may look like.
+    pub fn covariance(mut self, covariance: Covariance) -> Self {
+        self.covariance = covariance;
+        self
     }
 
     /// Starts of the k-means that the mixture begins with.
@@ -37,7 +63,8 @@ impl Params {
         self
     }
 
-    /// What is added to every variance, in squared units of the data: it keeps components from collapsing onto a point.
+    /// What is added to every variance, in squared units that the fit works in: it keeps components from collapsing onto a
+    /// point. A full covariance that rounding leaves without a Cholesky factor gets ten times as much, until it has one.
     pub fn regularization(mut self, variance: f64) -> Self {
         self.regularization = variance;
         self

@@ -56,18 +56,18 @@ impl Centres {
 }
 
 /// Sums over the rows of each cluster, and their number.
-struct Members {
-    sums: Vec<f64>,
-    counts: Vec<f64>,
+pub(super) struct Members {
+    pub(super) sums: Vec<f64>,
+    pub(super) counts: Vec<f64>,
 }
 
 impl Members {
-    fn new(clusters: usize, cols: usize) -> Self {
+    pub(super) fn new(clusters: usize, cols: usize) -> Self {
         Self { sums: vec![0.0; clusters * cols], counts: vec![0.0; clusters] }
     }
 
     /// Adds `values`, `[rows, cols]`, whose labels among `k` are those of each start in turn.
-    fn add(&mut self, gpu: &Gpu, labels: &Tensor, values: &Tensor, k: usize) -> Result<()> {
+    pub(super) fn add(&mut self, gpu: &Gpu, labels: &Tensor, values: &Tensor, k: usize) -> Result<()> {
         let rows = values.shape().dims()[0];
         let members = one_hot::forward(gpu, labels, k)?.reshape([rows, self.counts.len()])?;
         let options = Options { transpose_a: true, ..Options::default() };
@@ -169,7 +169,7 @@ fn refill(
 }
 
 /// `‖x_i - c_{labels_i}‖²`, without the cancellation of norms.
-fn squared_distances(gpu: &Gpu, rows: &Rows, centres: &Tensor, labels: &[u32]) -> Result<Vec<f32>> {
+pub(super) fn squared_distances(gpu: &Gpu, rows: &Rows, centres: &Tensor, labels: &[u32]) -> Result<Vec<f32>> {
     let mut distances = Vec::with_capacity(labels.len());
     for block in rows.blocks(rows.cols())? {
         let own = &labels[distances.len()..distances.len() + block.shape().dims()[0]];

@@ -8,7 +8,6 @@ use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::gather;
 use softurn_kernels::ops::matmul::{self, Options};
 use softurn_kernels::ops::reduce::{self, Reduction};
-use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::rows::Rows;
@@ -27,7 +26,6 @@ pub(super) fn rounding(cols: usize) -> f32 {
 /// Row numbers of the `k` centres of each start, one start a key. All starts advance together.
 pub(super) fn seed(gpu: &Gpu, rows: &Rows, squared_norms: &[f32], k: usize, keys: &[Key]) -> Result<Vec<Vec<u32>>> {
     let trials = candidates(k);
-    let norms = gpu.tensor(squared_norms, [rows.len()])?;
     let noise = rounding(rows.cols());
     // Which start each candidate belongs to.
     let owners: Vec<u32> = (0..(keys.len() * trials) as u32).map(|candidate| candidate / trials as u32).collect();
@@ -37,18 +35,25 @@ pub(super) fn seed(gpu: &Gpu, rows: &Rows, squared_norms: &[f32], k: usize, keys
         |start: usize, draw: usize| (keys[start].child(draw as u64).bits() >> 11) as f64 / (1u64 << 53) as f64;
     let first = |start| vec![((uniform(start, 0) * rows.len() as f64) as u32).min(rows.len() as u32 - 1)];
     let mut chosen: Vec<Vec<u32>> = (0..keys.len()).map(first).collect();
-    let mut nearest = squared_distances(gpu, rows, squared_norms, &norms, &chosen.concat())?;
+    // For each part of the rows, `[starts, rows of the part]`.
+    let mut nearest = squared_distances(gpu, rows, squared_norms, &chosen.concat())?;
     for centre in 1..k {
-        let weights = nearest.read()?;
+        let weights = nearest.iter().map(|part| Ok(part.read()?)).collect::<Result<Vec<_>>>()?;
         let mut drawn = Vec::with_capacity(keys.len() * trials);
-        for (start, weights) in weights.chunks(rows.len()).enumerate() {
+        for start in 0..keys.len() {
+            let of_start = |part: &Vec<f32>| part.chunks(part.len() / keys.len()).nth(start).unwrap_or(&[]).to_vec();
+            let weights: Vec<f32> = weights.iter().flat_map(of_start).collect();
             let weight = |row: usize| if weights[row] > noise * squared_norms[row] { weights[row] } else { 0.0 };
             let lottery = Lottery::new((0..rows.len()).map(weight), &chosen[start]);
             drawn.extend((0..trials).map(|trial| lottery.draw(uniform(start, 1 + (centre - 1) * trials + trial))));
         }
-        let own = squared_distances(gpu, rows, squared_norms, &norms, &drawn)?;
-        let left = binary::forward(gpu, Binary::Min, &own, &gather::forward(gpu, &nearest, &owners)?)?;
-        let totals = reduce::over_cols(gpu, Reduction::Sum, &left)?.read()?;
+        let mut left = squared_distances(gpu, rows, squared_norms, &drawn)?;
+        let mut totals = vec![0.0; drawn.len()];
+        for (left, nearest) in left.iter_mut().zip(&nearest) {
+            *left = binary::forward(gpu, Binary::Min, left, &gather::forward(gpu, nearest, &owners)?)?;
+            let part = reduce::over_cols(gpu, Reduction::Sum, left)?.read()?;
+            totals.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+        }
         let best: Vec<u32> = (0..keys.len())
             .map(|start| {
                 let range = start * trials..(start + 1) * trials;
@@ -58,19 +63,29 @@ pub(super) fn seed(gpu: &Gpu, rows: &Rows, squared_norms: &[f32], k: usize, keys
         for (chosen, &best) in chosen.iter_mut().zip(&best) {
             chosen.push(drawn[best as usize]);
         }
-        nearest = gather::forward(gpu, &left, &gpu.tensor(&best, [best.len()])?)?;
+        let best = gpu.tensor(&best, [best.len()])?;
+        nearest = left.iter().map(|part| Ok(gather::forward(gpu, part, &best)?)).collect::<Result<_>>()?;
     }
     Ok(chosen)
 }
 
-/// `‖x_i - x_j‖²` from each row `j` of `picked` to all rows, `[picked, rows]`; zero up to rounding, which may be negative.
-fn squared_distances(gpu: &Gpu, rows: &Rows, squared_norms: &[f32], norms: &Tensor, picked: &[u32]) -> Result<Tensor> {
+/// `‖x_i - x_j‖²` from each row `j` of `picked` to the rows of each part, `[picked, rows]`; zero up to rounding, which may
+/// be negative.
+fn squared_distances(gpu: &Gpu, rows: &Rows, squared_norms: &[f32], picked: &[u32]) -> Result<Vec<Tensor>> {
     let own: Vec<f32> = picked.iter().map(|&row| squared_norms[row as usize]).collect();
-    let picked = gather::forward(gpu, &rows.values, &gpu.tensor(picked, [picked.len()])?)?;
-    let picked = unary::forward(gpu, Unary::Affine { scale: -2.0, shift: 0.0 }, &picked)?;
+    let own = gpu.tensor(&own, [own.len(), 1])?;
+    let picked: Vec<f32> = rows.pick(gpu, picked)?.into_iter().map(|value| -2.0 * value).collect();
+    let picked = gpu.tensor(&picked, [own.len(), rows.cols()])?;
     let options = Options { transpose_b: true, ..Options::default() };
-    let partial = matmul::forward(gpu, options, &picked, &rows.values, Some(norms))?;
-    Ok(binary::forward(gpu, Binary::Add, &partial, &gpu.tensor(&own, [own.len(), 1])?)?)
+    let mut start = 0;
+    let part = |part: &Tensor| {
+        let end = start + part.shape().dims()[0];
+        let norms = gpu.tensor(&squared_norms[start..end], [end - start])?;
+        start = end;
+        let partial = matmul::forward(gpu, options, &picked, part, Some(&norms))?;
+        Ok(binary::forward(gpu, Binary::Add, &partial, &own)?)
+    };
+    rows.parts().iter().map(part).collect()
 }
 
 /// Draws rows in proportion to weights; evenly among the rows not chosen yet where all weights are zero, because there are

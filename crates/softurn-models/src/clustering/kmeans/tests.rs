@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use ndarray::Array2;
 use softurn_kernels::{Gpu, GpuConfig, Key, Plan, Tensor};
 
 use super::lloyd::{self, Stop};
@@ -23,6 +24,12 @@ pub(crate) fn gpus() -> &'static [Gpu; 2] {
 /// The data of a set on a device.
 pub(crate) fn tensor(gpu: &Gpu, set: &Dataset) -> Tensor {
     gpu.tensor(set.values(), [set.rows(), set.cols()]).unwrap()
+}
+
+/// Rows on the host.
+pub(crate) fn table(values: &[f32], cols: usize) -> Dataset {
+    let features = Array2::from_shape_vec((values.len() / cols, cols), values.to_vec()).unwrap();
+    Dataset::table("test", features).unwrap()
 }
 
 /// Numbers in `[0, 1)`.
@@ -74,7 +81,7 @@ fn close(a: f64, b: f64, tolerance: f64) {
 }
 
 fn fit(k: usize, starts: usize, gpu: &Gpu, data: &Tensor) -> FittedKMeans {
-    KMeans::params(k).starts(starts).check().unwrap().fit(gpu, data, Key::new(3)).unwrap()
+    KMeans::params(k).starts(starts).check().unwrap().fit_points(gpu, data, Key::new(3)).unwrap()
 }
 
 /// Starts whose first centres are consecutive rows of the data.
@@ -89,7 +96,7 @@ fn agrees_with_f64_from_the_same_centres() {
             let data = blobs(rows, cols, k, 1.0, rows as u64);
             let centred = Rows::centred(gpu, &gpu.tensor(&data, [rows, cols]).unwrap()).unwrap();
             let norms = centred.squared_norms(gpu).unwrap();
-            let values = centred.values.read().unwrap();
+            let values = centred.parts()[0].read().unwrap();
             let starts = first_centres(&values, cols, k, 3);
             let stop = Stop { iterations, movement: 0.0 };
             let runs = lloyd::run(gpu, &centred, &norms, k, starts.clone(), stop).unwrap();
@@ -121,7 +128,7 @@ fn blocks_of_rows_add_up() {
         let run = |budget: usize| {
             let centred = Rows::centred(gpu, &data).unwrap().with_budget(budget);
             let norms = centred.squared_norms(gpu).unwrap();
-            let starts = first_centres(&centred.values.read().unwrap(), cols, k, 2);
+            let starts = first_centres(&centred.parts()[0].read().unwrap(), cols, k, 2);
             let stop = Stop { iterations: 100, movement: 0.0 };
             let mut run = lloyd::run(gpu, &centred, &norms, k, starts, stop).unwrap().remove(1);
             let finished = lloyd::finish(gpu, &centred, k, &mut run.centres).unwrap();
@@ -164,12 +171,12 @@ fn iris_as_in_scikit_learn() {
 #[test]
 fn digits_within_one_per_cent_of_scikit_learn() {
     let gpu = &gpus()[0];
-    let data = tensor(gpu, &digits());
-    let fitted = fit(10, 5, gpu, &data);
+    let data = digits();
+    let fitted = KMeans::params(10).starts(5).check().unwrap().fit(gpu, &data, Key::new(3)).unwrap();
     // The best of 200 starts of scikit-learn 1.9.1 on the same pixels, scaled by 1/16.
     assert!(fitted.inertia() < 1.01 * 4_551.305_5, "{}", fitted.inertia());
     assert!(fitted.inertia() > 0.999 * 4_551.305_5, "{}", fitted.inertia());
-    assert_eq!(fitted.predict(gpu, &data).unwrap(), fitted.labels());
+    assert_eq!(fitted.predict(&data).unwrap(), fitted.labels());
 }
 
 #[test]
@@ -260,7 +267,7 @@ fn fewer_distinct_rows_than_clusters() {
         let data: Vec<f32> = uniform(3 * 40, 1).repeat(700);
         let params = KMeans::params(5).starts(2).tolerance(0.0);
         let data = gpu.tensor(&data, [2100, 40]).unwrap();
-        let fitted = params.check().unwrap().fit(gpu, &data, Key::new(3)).unwrap();
+        let fitted = params.check().unwrap().fit_points(gpu, &data, Key::new(3)).unwrap();
         assert!(fitted.converged() && fitted.iterations() < 5, "{}", fitted.iterations());
         assert!(fitted.inertia() < 1e-8, "{}", fitted.inertia());
 
@@ -330,20 +337,17 @@ fn distances_and_predictions_of_new_rows() {
         let data = blobs(90, 4, 3, 0.2, 2);
         let fitted = fit(3, 2, gpu, &gpu.tensor(&data, [90, 4]).unwrap());
         let new = uniform(7 * 4, 77);
-        let rows = gpu.tensor(&new, [7, 4]).unwrap();
-        let (labels, distances) = (fitted.predict(gpu, &rows).unwrap(), fitted.transform(gpu, &rows).unwrap());
-        assert_eq!(distances.shape().dims(), [7, 3]);
-        let distances = distances.read().unwrap();
+        let rows = table(&new, 4);
+        let (labels, distances) = (fitted.predict(&rows).unwrap(), fitted.transform(&rows).unwrap());
+        let shares = fitted.predict_proba(&rows).unwrap();
         let centers = wide(&fitted.centers().read().unwrap());
         for (row, new) in wide(&new).chunks(4).enumerate() {
             let expected: Vec<f64> = centers.chunks(4).map(|centre| squared_distance(new, centre).sqrt()).collect();
-            (0..3).for_each(|j| close(distances[row * 3 + j].into(), expected[j], 1e-5));
+            (0..3).for_each(|j| close(distances[[row, j]].into(), expected[j], 1e-5));
             let nearest = (0..3).min_by(|&a, &b| expected[a].total_cmp(&expected[b])).unwrap();
             assert_eq!(labels[row], nearest as u32);
+            (0..3).for_each(|j| assert_eq!(shares[[row, j]], f32::from(u8::from(j == nearest))));
         }
-        let none = gpu.tensor::<f32>(&[], [0, 4]).unwrap();
-        assert_eq!(fitted.predict(gpu, &none).unwrap(), [] as [u32; 0]);
-        assert_eq!(fitted.transform(gpu, &none).unwrap().shape().dims(), [0, 3]);
     }
 }
 
@@ -357,10 +361,14 @@ fn mistakes_are_named() {
     assert_eq!(refused(KMeans::params(2).tolerance(f64::NAN)), "tolerance: must be 0 or more and finite, not NaN");
     assert_eq!(refused(KMeans::params(2).tolerance(-1.0)), "tolerance: must be 0 or more and finite, not -1");
 
+    assert_eq!(refused(KMeans::params(2).batch(0)), "batch: must be at least 1");
+
     let method = |k| KMeans::params(k).starts(1).check().unwrap();
-    let failure = |k, data: &Tensor| method(k).fit(gpu, data, Key::new(0)).unwrap_err().to_string();
-    let digits = tensor(gpu, &digits());
-    assert_eq!(failure(2000, &digits), "k: 2000 clusters for 1797 rows");
+    let failure = |k, data: &Tensor| method(k).fit_points(gpu, data, Key::new(0)).unwrap_err().to_string();
+    assert_eq!(
+        method(2000).fit(gpu, &digits(), Key::new(0)).unwrap_err().to_string(),
+        "k: 2000 clusters for 1797 rows"
+    );
     assert_eq!(failure(1, &gpu.tensor::<f32>(&[], [0, 3]).unwrap()), "k: 1 clusters for 0 rows");
     let with = |value: f32| gpu.tensor(&[0.0, 1.0, 2.0, 3.0, 4.0, value], [3, 2]).unwrap();
     assert_eq!(failure(2, &with(f32::NAN)), "data: row 2 holds NaN");
@@ -369,12 +377,54 @@ fn mistakes_are_named() {
     assert!(failure(1, &gpu.tensor(&[1.0, 2.0], [2]).unwrap()).starts_with("data: has shape [2]"));
     assert_eq!(failure(1, &gpu.tensor(&[1u32, 2], [2, 1]).unwrap()), "data: holds U32, not F32");
     assert_eq!(failure(1, &gpu.zeros([2, 0]).unwrap()), "data: has no columns");
+    let batches = KMeans::params(1).batch(2).check().unwrap();
+    assert!(batches.fit_points(gpu, &with(5.0), Key::new(0)).unwrap_err().to_string().starts_with("batch: points"));
 
-    let fitted = method(2).fit(gpu, &with(5.0), Key::new(0)).unwrap();
-    let wrong = gpu.zeros([2, 3]).unwrap();
-    assert_eq!(fitted.predict(gpu, &wrong).unwrap_err().to_string(), "data: has 3 columns, the model was fitted to 2");
-    assert_eq!(fitted.predict(gpu, &with(f32::NAN)).unwrap_err().to_string(), "data: row 2 holds NaN");
-    assert!(fitted.transform(gpu, &with(f32::NAN)).is_err());
+    let fitted = method(2).fit_points(gpu, &with(5.0), Key::new(0)).unwrap();
+    let wrong = fitted.predict(&table(&[0.0; 6], 3)).unwrap_err().to_string();
+    assert_eq!(wrong, "data: has 3 columns, the model was fitted on 2");
+    let far = table(&[0.0, 1.0, 2.0, 1e16], 2);
+    assert!(fitted.predict(&far).unwrap_err().to_string().starts_with("data: row 1 holds 1e16;"));
+    assert!(fitted.transform(&far).is_err());
+}
+
+#[test]
+fn tables_are_standardised_and_images_are_not() {
+    let gpu = &gpus()[0];
+    let narrow = blobs(120, 2, 3, 0.2, 5);
+    let wide: Vec<f32> =
+        narrow.iter().enumerate().map(|(at, x)| if at % 2 == 0 { 1000.0 * x + 7.0 } else { *x }).collect();
+    let fit = |data: &Dataset| KMeans::params(3).starts(3).check().unwrap().fit(gpu, data, Key::new(1)).unwrap();
+    let [one, other] = [&narrow, &wide].map(|values| table(values, 2));
+    assert_eq!(fit(&one).labels(), fit(&other).labels());
+    // The fit's own means and deviations serve for other rows, be it one.
+    let fitted = fit(&other);
+    let first = table(&wide[..2], 2);
+    assert_eq!(fitted.predict(&first).unwrap(), fitted.labels()[..1]);
+    let pixels = fit(&digits());
+    let points = KMeans::params(3).starts(3).check().unwrap();
+    let points = points.fit_points(gpu, &tensor(gpu, &digits()), Key::new(1)).unwrap();
+    assert_eq!(pixels.labels(), points.labels());
+}
+
+#[test]
+fn data_beyond_the_binding_limit_lies_in_parts() {
+    let limit = Some(5 * 4 * 128);
+    let small =
+        Gpu::new(GpuConfig { max_binding_bytes: limit, plan: Some(Plan::Cpu), ..GpuConfig::default() }).unwrap();
+    let data = table(&blobs(333, 5, 6, 0.6, 1), 5);
+    let method = KMeans::params(6).starts(2).check().unwrap();
+    let [whole, parts] = [&gpus()[0], &small].map(|gpu| method.fit(gpu, &data, Key::new(2)).unwrap());
+    assert_eq!(parts.labels(), whole.labels());
+    close(parts.inertia(), whole.inertia(), 1e-6);
+    assert_eq!(parts.predict(&data).unwrap(), whole.labels());
+
+    let wide = table(&[1.0; 80 * 41], 41);
+    let refused = method.fit(&small, &wide, Key::new(2)).unwrap_err().to_string();
+    assert_eq!(refused, "data: 64 rows of 41 columns are more than the adapter can bind at once");
+    let batches = KMeans::params(6).batch(200).check().unwrap();
+    let refused = batches.fit(&small, &data, Key::new(2)).unwrap_err().to_string();
+    assert_eq!(refused, "batch: 200 rows of 5 columns are more than the 128 that one step can take");
 }
 
 /// Seconds for the digits with 20 starts and for 40,000 rows of 784, which are just below lavapipe's limit of 128 MiB:
@@ -396,4 +446,23 @@ fn times() {
     let fitted = fit(10, 2, &gpu, &large);
     let (seconds, memory) = (clock.elapsed().as_secs_f64(), gpu.pool_statistics());
     println!("large: {seconds:.2} s, {} iterations, {:?}, {memory:?}", fitted.iterations(), fitted.group_sizes());
+}
+
+#[test]
+fn a_loaded_model_predicts_the_same_bits() {
+    let gpu = &gpus()[0];
+    let rows = blobs(300, 4, 3, 0.6, 2);
+    let (seen, unseen) = (table(&rows[..200 * 4], 4), table(&rows[200 * 4..], 4));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let bits = |values: Array2<f32>| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for params in [KMeans::params(3).starts(2), KMeans::params(3).batch(50)] {
+        let fitted = params.check().unwrap().fit(gpu, &seen, Key::new(3)).unwrap();
+        fitted.save(&path).unwrap();
+        let loaded = FittedKMeans::load(gpu, &path).unwrap();
+        assert_eq!((loaded.labels(), loaded.inertia()), (fitted.labels(), fitted.inertia()));
+        assert_eq!(loaded.predict(&unseen).unwrap(), fitted.predict(&unseen).unwrap());
+        assert_eq!(bits(loaded.transform(&unseen).unwrap()), bits(fitted.transform(&unseen).unwrap()));
+        assert_eq!(loaded.centers().read().unwrap(), fitted.centers().read().unwrap());
+    }
 }

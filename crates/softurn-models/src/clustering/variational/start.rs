@@ -22,9 +22,9 @@ pub(super) fn groups(gpu: &Gpu, points: &Array2<f32>, k: usize, start: Start, ke
     let tensor = gpu.tensor(values.as_slice().unwrap_or_default(), [rows, cols])?;
     let parts = (PARTS * k).min(rows / ROWS_PER_PART);
     if start == Start::KMeans || parts <= k || rows <= NEIGHBOURS {
-        return Ok(KMeans::params(k).starts(20).check()?.fit(gpu, &tensor, key)?.labels().to_vec());
+        return Ok(KMeans::params(k).starts(20).check()?.fit_points(gpu, &tensor, key)?.labels().to_vec());
     }
-    let labels = KMeans::params(parts).starts(5).check()?.fit(gpu, &tensor, key)?.labels().to_vec();
+    let labels = KMeans::params(parts).starts(5).check()?.fit_points(gpu, &tensor, key)?.labels().to_vec();
     let neighbours = nearest_neighbours(points, NEIGHBOURS)?;
     Ok(join(&labels, parts, &neighbours, k))
 }
