@@ -21,7 +21,7 @@ pub(super) const STARTS: [&str; 10] =
 /// Rows of a batch whose groups are counted for the law of the sizes, at most.
 pub(super) const SIZE_ROWS: usize = 256;
 /// By how much a step moves the log-weights of the sizes at the highest learning rate.
-const SIZE_STEP: f32 = 0.05;
+const SIZE_STEP: f32 = 0.02;
 /// How far learned shares are moved towards even ones before labels are held to them. Without, a group that has most of the
 /// rows early takes the others: sizes follow predictions, and predictions sizes. On toys and digits 0.1 was too little.
 const EVENNESS: f32 = 0.3;
