@@ -346,8 +346,6 @@ impl Config {
             ("gamma", self.gamma.is_some(), &[ENTROPY, PARTITION]),
             ("consistency", self.consistency.is_some(), &[ENTROPY]),
             ("starts", self.starts.is_some(), &[ENTROPY]),
-            ("covariance", self.covariance.is_some(), &[GMM]),
-            ("reconstruction", self.reconstruction.is_some(), &[IDEC]),
             ("weights", self.weights.is_some(), &[PARTITION]),
             ("beta", self.beta.is_some(), &[PARTITION]),
             ("delta", self.delta.is_some(), &[PARTITION]),
