@@ -50,7 +50,7 @@ impl Cell {
 }
 
 fn studies() -> Vec<Study> {
-    vec![digits(), imbalance()]
+    vec![digits(), imbalance(), datasets()]
 }
 
 /// The three priors and both baselines over five seeds.
@@ -108,6 +108,59 @@ fn imbalance() -> Study {
     }
 }
 
+/// Stands for the folder of data sets that are not in the repository.
+const DATA: &str = "$SOFTURN_DATA";
+
+/// All methods with their defaults on data sets of digits, garments, letters, land and cells.
+fn datasets() -> Study {
+    let idx = |set: &str, rows: &[&str]| {
+        let file = |kind| format!("{DATA}/{set}/train-{kind}-ubyte.gz");
+        let own = ["--data".to_owned(), file("images-idx3"), "--labels".to_owned(), file("labels-idx1")];
+        [&own[..], &rows.iter().map(|&word| word.to_owned()).collect::<Vec<_>>()].concat()
+    };
+    let npz = |file: &str, array: &str| {
+        let file = format!("{DATA}/{file}.npz");
+        vec!["--data".to_owned(), format!("{file}:{array}"), "--labels".to_owned(), format!("{file}:y")]
+    };
+    let first = ["--rows", "10000"];
+    // The quick ones first.
+    let sets: [(&str, &str, Vec<String>); 9] = [
+        ("pbmc700", "10", npz("pbmc68k_reduced/pbmc68k_reduced", "pca50")),
+        ("digits", "10", vec!["--data".to_owned(), "digits".to_owned()]),
+        ("mfeat", "10", npz("mfeat/mfeat", "fac")),
+        ("optdigits", "10", idx("optdigits", &[])),
+        ("satimage", "6", npz("satimage/satimage", "x")),
+        ("usps", "10", idx("usps", &[])),
+        ("letter", "26", npz("letter/letter", "x")),
+        ("mnist-10k", "10", idx("mnist", &first)),
+        ("fashion-10k", "10", idx("fashion-mnist", &first)),
+    ];
+    let methods: [(&str, &[&str]); 7] = [
+        ("variational", &[]),
+        ("partition", &["--method", "partition", "--weights", "learned"]),
+        ("entropy", &["--method", "entropy", "--hidden", "0"]),
+        ("idec", &["--method", "idec"]),
+        ("dec", &["--method", "dec"]),
+        ("gmm", &["--method", "gmm"]),
+        ("kmeans", &["--method", "kmeans"]),
+    ];
+    let mut cells = Vec::new();
+    for (set, k, data) in &sets {
+        let common: Vec<&str> = data.iter().map(String::as_str).chain(["--k", k]).collect();
+        for (method, own) in methods {
+            cells.extend((0..5).map(|seed| Cell::new(&format!("{set}, {method}"), seed, &common, own)));
+        }
+    }
+    cells.sort_by_key(|cell| cell.seed);
+    Study {
+        name: "datasets",
+        about: "all methods with their defaults on nine data sets, seeds 0 to 4; SOFTURN_DATA names the folder of those that are \
+                not in the repository",
+        cells,
+        pairs: Vec::new(),
+    }
+}
+
 /// Prints the studies and their cells.
 pub fn list() {
     for study in studies() {
@@ -136,9 +189,14 @@ pub fn run(repo: &Repository, name: &str, fresh: bool) -> Result<()> {
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let commit = commit(repo);
+    let data = std::env::var("SOFTURN_DATA").ok();
     let failed = advance(&study, &folder, |cell, out| {
         let mut command = repo.command(&program);
-        command.arg("cluster").args(cell.arguments()).args(["--json", "--quiet", "--out"]).arg(out);
+        command
+            .arg("cluster")
+            .args(with_data(cell.arguments(), data.as_deref())?)
+            .args(["--json", "--quiet", "--out"])
+            .arg(out);
         let summary = figures::parse(&repo.output(&mut command)?)?;
         Ok(json!({
             "arguments": cell.arguments(),
@@ -163,6 +221,16 @@ pub fn run(repo: &Repository, name: &str, fresh: bool) -> Result<()> {
         bail!("{} of {} cells failed: {}", failed.len(), study.cells.len(), failed.join(", "));
     }
     Ok(())
+}
+
+/// The arguments with the folder of data sets in place.
+fn with_data(arguments: Vec<String>, folder: Option<&str>) -> Result<Vec<String>> {
+    let with = |argument: String| match folder {
+        Some(folder) => Ok(argument.replace(DATA, folder)),
+        None if argument.contains(DATA) => bail!("SOFTURN_DATA is not set; it names the folder of {argument}"),
+        None => Ok(argument),
+    };
+    arguments.into_iter().map(with).collect()
 }
 
 /// Runs every unfinished cell and stores its result; returns the names of those that failed.
@@ -409,6 +477,15 @@ mod tests {
             rows[1][..4],
             [format!("{a} - exchangeable"), "2".into(), "+0.300 [-0.335, +0.935]".into(), "-".into()]
         );
+    }
+
+    #[test]
+    fn the_folder_of_data_sets_is_asked_for() {
+        let arguments = datasets().cells.iter().find(|cell| cell.row.starts_with("usps")).unwrap().arguments();
+        let put = with_data(arguments.clone(), Some("/sets")).unwrap();
+        assert_eq!(put[1], "/sets/usps/train-images-idx3-ubyte.gz");
+        assert!(with_data(arguments, None).unwrap_err().to_string().contains("SOFTURN_DATA"));
+        assert_eq!(with_data(vec!["digits".to_owned()], None).unwrap(), ["digits"]);
     }
 
     #[test]
