@@ -27,7 +27,23 @@ impl Images {
     /// `data:image/png;base64,...` of one row; `None` where the shape does not fit the bytes.
     pub fn data_uri(&self, row: usize) -> Option<String> {
         let size = self.height * self.width * self.channels;
-        let pixels = self.pixels.get(row.checked_mul(size)?..(row + 1) * size)?;
+        self.encode(self.pixels.get(row.checked_mul(size)?..(row + 1) * size)?)
+    }
+
+    /// The same of the mean of some rows; `None` where there are none.
+    pub fn mean_uri(&self, rows: impl Iterator<Item = usize>) -> Option<String> {
+        let size = self.height * self.width * self.channels;
+        let (mut sums, mut count) = (vec![0u64; size], 0);
+        for row in rows {
+            let pixels = self.pixels.get(row.checked_mul(size)?..(row + 1) * size)?;
+            sums.iter_mut().zip(pixels).for_each(|(sum, &pixel)| *sum += u64::from(pixel));
+            count += 1;
+        }
+        let mean: Vec<u8> = sums.iter().map(|sum| (sum + count / 2).checked_div(count).unwrap_or(0) as u8).collect();
+        if count > 0 { self.encode(&mean) } else { None }
+    }
+
+    fn encode(&self, pixels: &[u8]) -> Option<String> {
         let colour = match self.channels {
             1 => png::ColorType::Grayscale,
             3 => png::ColorType::Rgb,
@@ -97,6 +113,16 @@ mod tests {
         assert_eq!((info.width, info.height), (3, 2));
         assert_eq!(&pixels[..6], [0, 128, 255, 255, 0, 64]);
         assert_eq!(images.data_uri(1), None);
+    }
+
+    #[test]
+    fn means_of_rows() {
+        let images = Images { height: 1, width: 2, channels: 1, pixels: vec![0, 255, 10, 0, 21, 1] };
+        let of = |pixels: [u8; 2]| Images { pixels: pixels.to_vec(), ..images.clone() }.data_uri(0);
+        assert_eq!(images.mean_uri([0, 2].into_iter()), of([11, 128]));
+        assert_eq!(images.mean_uri([1].into_iter()), of([10, 0]));
+        assert_eq!(images.mean_uri(std::iter::empty()), None);
+        assert_eq!(images.mean_uri([3].into_iter()), None);
     }
 
     #[test]

@@ -286,7 +286,7 @@ pub fn latent(data: &ReportData) -> String {
     section("latent", "The latent space", &lead, &format!("<div class=\"panels\">\n{panels}</div>\n"))
 }
 
-/// Images of each group: the surest, and some at random.
+/// Images of each group: their mean, the surest, and some at random.
 pub fn samples(data: &ReportData) -> String {
     let Some(images) = &data.images else {
         return String::new();
@@ -315,12 +315,18 @@ pub fn samples(data: &ReportData) -> String {
                 })
                 .collect()
         };
+        let mean = |group: usize| {
+            let rows = data.groups.assignments.iter().enumerate().filter(|&(_, &of)| of as usize == group);
+            let uri = images.mean_uri(rows.map(|(row, _)| row));
+            uri.map_or(String::new(), |uri| format!("<img src=\"{uri}\" alt=\"mean of group {group}\">"))
+        };
         let matched =
             class.map_or(String::new(), |class| format!("<span>class {}</span>", escape(&data.class_name(class))));
         let content = match sizes[group] {
             0 => "<p class=\"empty\">No row belongs to this group.</p>".into(),
             _ => format!(
-                "<h4>Most confident</h4><div class=\"strip\">{}</div>\n<h4>At random</h4><div class=\"strip\">{}</div>",
+                "<h4>Mean</h4><div class=\"strip\">{}</div>\n<h4>Most confident</h4><div class=\"strip\">{}</div>\n<h4>At random</h4><div class=\"strip\">{}</div>",
+                mean(group),
                 strip(&picked[group].confident),
                 strip(&picked[group].random)
             ),
@@ -332,7 +338,7 @@ pub fn samples(data: &ReportData) -> String {
         );
     }
     let odd = if data.truth.is_some() { " An underline marks images of another class than the group's." } else { "" };
-    let lead = format!("The rows that the model is surest of, and rows drawn at random.{odd}");
+    let lead = format!("The mean of all rows, the rows that the model is surest of, and rows drawn at random.{odd}");
     section("samples", "What the groups look like", &lead, &format!("<div class=\"cards\">\n{cards}</div>\n"))
 }
 
