@@ -92,11 +92,13 @@ fn imbalance() -> Study {
                 cell(prior, &["--prior", prior]);
             }
             cell("hypergeometric joined", &["--start", "joined"]);
+            cell("hypergeometric k-means", &["--start", "kmeans"]);
             cell("kmeans", &["--method", "kmeans"]);
             cell("gmm", &["--method", "gmm"]);
         }
         pairs.extend(PRIORS[1..].iter().map(|other| [row(PRIORS[0]), row(other)]));
-        pairs.push([row("hypergeometric joined"), row(PRIORS[0])]);
+        pairs.push([row(PRIORS[0]), row("hypergeometric joined")]);
+        pairs.push([row(PRIORS[0]), row("hypergeometric k-means")]);
     }
     // Seed by seed, so that a study that is not finished compares what it has.
     cells.sort_by_key(|cell| cell.seed);

@@ -44,6 +44,8 @@ impl fmt::Display for Prior {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
+    /// The better of both by what they cut and how even they are
+    Best,
     /// k-means, for groups of similar size
     Kmeans,
     /// Joined parts of k-means, for groups of very unequal size
@@ -112,7 +114,7 @@ pub struct Settings {
     /// Prior over the assignments [default: hypergeometric]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
-    /// Where the first groups come from [default: kmeans]
+    /// Where the first groups come from [default: best]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub start: Option<Start>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them; entropy also takes 0 alone: none [default: 256,128]
@@ -269,7 +271,7 @@ fn defaults(given: &Table) -> Settings {
     Settings {
         method: Some(METHODS[0].name.into()),
         prior: Some(Prior::Hypergeometric),
-        start: Some(Start::Kmeans),
+        start: Some(Start::Best),
         hidden: Some(vec![256, 128]),
         latent: Some(if matches!(method, Some(DEC | IDEC)) { 10 } else { 16 }),
         batch: Some(batch),

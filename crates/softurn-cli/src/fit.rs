@@ -199,6 +199,7 @@ fn variational(config: &Config) -> Result<Variational> {
 
 fn start(start: Start) -> variational::Start {
     match start {
+        Start::Best => variational::Start::Best,
         Start::Kmeans => variational::Start::KMeans,
         Start::Joined => variational::Start::Joined,
     }

@@ -27,12 +27,14 @@ pub enum Prior {
 /// Where the groups come from that clustering starts with, in the encoder's space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Start {
+    /// Of the two others, the one that cuts fewer neighbourhoods and has the more even sizes.
+    #[default]
+    Best,
     /// k-means, which prefers groups of one size: it splits a large group before it separates two small ones, and keeps a
     /// group whole that has two shapes.
-    #[default]
     KMeans,
-    /// Five times as many parts by k-means, joined by the density of neighbourhoods between them whatever their size:
-    /// for groups known to be very unequal. It separates what is separate, so a group of two shapes becomes two.
+    /// More parts by k-means, joined by the density of neighbourhoods between them whatever their size: for groups known to
+    /// be very unequal. It separates what is separate, so a group of two shapes becomes two.
     Joined,
 }
 
