@@ -13,12 +13,16 @@ use serde_json::Value;
 const SMALL: &str = "--data digits --k 10 --rows 200 --hidden 16 --latent 4 --batch 64";
 
 fn program(words: &str, out: &Path) -> Command {
+    subcommand(&format!("cluster {words}"), out)
+}
+
+fn subcommand(words: &str, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_softurn"));
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("mesa-shader-cache");
     command.env("MESA_SHADER_CACHE_DIR", cache);
     // Mesa's device-select layer writes to standard error where XDG_RUNTIME_DIR is unset.
     command.env("NODEVICE_SELECT", "1");
-    command.arg("cluster").args(words.split_whitespace()).arg("--out").arg(out);
+    command.args(words.split_whitespace()).arg("--out").arg(out);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -175,7 +179,9 @@ fn table(folder: &Path, labels: bool) -> PathBuf {
 fn labels_serve_the_score_alone_in_every_method() {
     let folder = tempfile::tempdir().expect("folder");
     let [labelled, plain] = [true, false].map(|labels| table(folder.path(), labels).display().to_string());
-    for words in ["kmeans", "kmeans --batch 20", "gmm", "gmm --covariance full", "dec", "idec", "variational"] {
+    for words in
+        ["kmeans", "kmeans --batch 20", "gmm", "gmm --covariance full", "dec", "idec", "variational", "partition"]
+    {
         let method = words.replace(' ', "");
         let words = format!("--k 3 --method {words} --json --hidden 16 --latent 4 --pretrain-epochs 2 --epochs 2");
         let [with, without] = ["with", "without"].map(|name| folder.path().join(format!("{method}-{name}")));
@@ -196,7 +202,34 @@ fn labels_serve_the_score_alone_in_every_method() {
         for out in [&with, &without] {
             assert!(read(out, "report.html").contains("</html>"));
         }
+        // The saved model says the same of the same rows.
+        let groups = folder.path().join(format!("{method}.csv"));
+        let words = format!("predict --model {} --data {labelled} --label-column kind", with.display());
+        let output = subcommand(&words, &groups).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(0), "{method}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(fs::read_to_string(&groups).expect("groups"), cut, "{method}");
+        let again = subcommand(&words, &groups).output().expect("the program starts");
+        fails(&again, "--out", "the file is there");
     }
+    let words = format!("predict --model {} --data iris", folder.path().join("kmeans-with").display());
+    fails(&subcommand(&words, &folder.path().join("other.csv")).output().expect("starts"), "--data", "other columns");
+    let words = format!("predict --model {labelled} --data iris");
+    fails(&subcommand(&words, &folder.path().join("other.csv")).output().expect("starts"), "--model", "no model");
+}
+
+#[test]
+fn numbers_of_groups_are_compared() {
+    let program = |words: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_softurn"));
+        command.env("NODEVICE_SELECT", "1").args(words.split_whitespace()).output().expect("the program starts")
+    };
+    let output = program("select --data iris --k 1-4 --covariance full --json");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&found["best"]["held_out"], &found["best"]["silhouette"]), (&3.into(), &2.into()), "{found}");
+    assert_eq!(found["candidates"].as_array().map(Vec::len), Some(4));
+    fails(&program("select --data iris --k 5-2"), "--k", "an empty range");
+    fails(&program("select --data iris --k 1-150"), "--k", "more groups than a fold has rows");
+    fails(&program("select --data nowhere.csv --k 1-3"), "nowhere.csv", "no such file");
 }
 
 #[test]
