@@ -21,6 +21,8 @@ const TESTS: &[&str] = &["test", "--workspace", "--no-fail-fast"];
 /// mutation table, which tests the tests.
 const KERNELS: &[&str] =
     &["test", "-p", "softurn-kernels", "--lib", "--", "--skip", "statistics::", "--skip", "every_mutant_is_caught"];
+/// Left out with other subgroup sizes: a row is one invocation there, and no lane sees another.
+const ONE_INVOCATION_A_ROW: &[&str] = &["--skip", "fisher_hypergeometric::"];
 /// Prints a line about the adapter.
 const ADAPTER: &[&str] =
     &["test", "--quiet", "-p", "softurn-kernels", "--lib", "capabilities_are_filled_in", "--", "--show-output"];
@@ -76,13 +78,14 @@ pub fn run(repo: &Repository) -> Result<()> {
     if std::env::consts::OS != "linux" || name.contains("SwiftShader") {
         steps.skip("swiftshader");
     } else {
-        steps.run("swiftshader", || kernels(&swiftshader::select(repo)?, &[]));
+        steps.run("swiftshader", || kernels(&swiftshader::select(repo)?, &[], &[]));
     }
     for (step, bits) in ["subgroups of 4", "subgroups of 16"].into_iter().zip(VECTOR_BITS) {
         if name.contains("llvmpipe") {
             // Compiled code of one width is of no use for another.
             let cache = repo.target.join(format!("mesa-shader-cache-{bits}")).to_string_lossy().into_owned();
-            steps.run(step, || kernels(repo, &[("LP_NATIVE_VECTOR_WIDTH", bits), ("MESA_SHADER_CACHE_DIR", &cache)]));
+            let environment = [("LP_NATIVE_VECTOR_WIDTH", bits), ("MESA_SHADER_CACHE_DIR", &cache)];
+            steps.run(step, || kernels(repo, &environment, ONE_INVOCATION_A_ROW));
         } else {
             steps.skip(step);
         }
@@ -133,10 +136,10 @@ fn adapter(repo: &Repository, environment: &[(&str, &str)]) -> Result<String> {
 }
 
 /// Runs the kernel tests in another environment.
-fn kernels(repo: &Repository, environment: &[(&str, &str)]) -> Result<()> {
+fn kernels(repo: &Repository, environment: &[(&str, &str)], skip: &[&str]) -> Result<()> {
     adapter(repo, environment)?;
     let mut command = repo.cargo();
-    announce(command.args(KERNELS).envs(environment.iter().copied()));
+    announce(command.args(KERNELS).args(skip).envs(environment.iter().copied()));
     let (output, status) = repo.tee(&mut command)?;
     if !status.success() {
         bail!("{} failed ({status})", describe(&command));
