@@ -1,7 +1,8 @@
 // Patches of images for convolutions as matrix products; channels lie innermost. The patch of output pixel (o, q) holds, at (i, j, channel),
 // x[o * stride + i - padding, q * stride + j - padding, channel], 0 outside the image. `unfold` (im2col) writes the patches, `fold` (col2im),
 // its transpose, sums for every element of the image the entries that hold it, in the order of the patches, plus the channel's bias.
-// LANES invocations own a patch, in `fold` a pixel. `*_fours`: for channels that are a multiple of four, which count fours then.
+// LANES invocations own a patch, in `fold` a pixel. `*_fours`: for channels that are a multiple of four, which count fours then;
+// `unfold_to_fours`: for other channels, where a row of the kernel is a multiple of four.
 #import reduce
 
 struct Params {
@@ -80,6 +81,28 @@ fn unfold_fours(
   for (var t = local.x; t < size; t += LANES) {
     let e = source(at);
     y4[patch_id * size + t] = select(vec4<f32>(0.0), x4[max(e, 0)], e >= 0);
+    at = advance(at, over, along);
+  }
+}
+
+@compute @workgroup_size(LANES * ROWS)
+fn unfold_to_fours(
+  @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
+) {
+  let local = lane_and_row(invocation);
+  let patch_id = linear_group(group, groups) * ROWS + local.y;
+  if (patch_id >= params.images * params.out_height * params.out_width) { return; }
+  var at = start(patch_id, 4u * local.x);
+  let over = 4u * LANES / at.entries;
+  let along = 4u * LANES % at.entries;
+  let size = params.kernel_height * at.entries / 4u;
+  for (var t = local.x; t < size; t += LANES) {
+    let entry = vec4<i32>(at.left + i32(at.j)) + vec4<i32>(0, 1, 2, 3);
+    let row = at.top + i32(at.i);
+    let length = i32(params.width * params.channels);
+    let inside = vec4<bool>(row >= 0 && row < i32(params.height)) & (entry >= vec4<i32>(0)) & (entry < vec4<i32>(length));
+    let e = select(vec4<i32>(0), (i32(at.image * params.height) + row) * length + entry, inside);
+    y4[patch_id * size + t] = select(vec4<f32>(0.0), vec4<f32>(x[e.x], x[e.y], x[e.z], x[e.w]), inside);
     at = advance(at, over, along);
   }
 }

@@ -176,7 +176,13 @@ impl Geometry {
         if y.is_empty() {
             return Ok(y);
         }
-        let (entry, four) = if self.channels.is_multiple_of(4) { ("unfold_fours", 4) } else { ("unfold", 1) };
+        let row = self.kernel[1] * self.channels;
+        // The entry point, and what it counts channels and entries in.
+        let (entry, channel, four) = match (self.channels.is_multiple_of(4), row.is_multiple_of(4)) {
+            (true, _) => ("unfold_fours", 4, 4),
+            (false, true) => ("unfold_to_fours", 1, 4),
+            (false, false) => ("unfold", 1, 1),
+        };
         let plan = plan(gpu, self.entries() / four, 1)?;
         gpu.dispatch(Call {
             op: OP,
@@ -184,7 +190,7 @@ impl Geometry {
             constants: &plan.constants(),
             inputs: &[x],
             outputs: &[&y],
-            params: bytemuck::bytes_of(&self.params(images, self.channels / four)),
+            params: bytemuck::bytes_of(&self.params(images, self.channels / channel)),
             groups: plan.groups(images * self.patches()),
         })?;
         Ok(y)

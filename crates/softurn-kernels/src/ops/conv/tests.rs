@@ -24,6 +24,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant("the first element is padding", "select(0.0, x[max(e, 0)], e >= 0)", "select(0.0, x[max(e, 0)], e > 0)"),
     mutant("the first four are padding", "x4[max(e, 0)], e >= 0)", "x4[max(e, 0)], e > 0)"),
+    mutant("to fours: rows of another image", "vec4<bool>(row >= 0 && row <", "vec4<bool>(row <"),
+    mutant("to fours: columns left of the image", "& (entry >= vec4<i32>(0)) &", "&"),
+    mutant("to fours: columns right of the image", " & (entry < vec4<i32>(length))", ""),
+    mutant("to fours: an entry twice", "x[e.z], x[e.w]", "x[e.z], x[e.z]"),
     mutant("a patch before the kernel reaches", "(at - kernel) / stride + 1u; }", "(at - kernel) / stride; }"),
     mutant("patches of the next row", "min(at / stride + 1u, count)", "at / stride + 1u"),
     mutant("patches do not add up", "sum += patches[entry", "sum = patches[entry"),
@@ -58,6 +62,8 @@ const CASES: &[Sizes] = &[
     case(3, [16, 16], [4, 8], [4, 4], [2, 2], [1, 1]), // blocks of an image, which are views
     case(2, [7, 9], [8, 3], [5, 3], [3, 2], [2, 0]),
     case(2, [8, 6], [1, 8], [4, 4], [2, 3], [2, 2]),
+    case(4, [9, 7], [1, 5], [3, 4], [1, 2], [1, 2]), // rows of the kernel are fours, channels are not
+    case(3, [5, 6], [2, 2], [5, 6], [2, 1], [2, 3]),
     case(3, [4, 5], [1, 1], [3, 3], [3, 3], [0, 2]),
     case(2, [3, 3], [32, 4], [3, 3], [1, 2], [1, 0]),
     case(1, [2, 11], [4, 1], [5, 3], [1, 3], [2, 1]),
