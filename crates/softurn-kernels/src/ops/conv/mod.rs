@@ -20,7 +20,7 @@ use std::ops::Range;
 use super::binary::{self, Binary};
 use super::{RowPlan, filled, floats};
 use crate::gpu::pipeline::Call;
-use crate::{DataType, Error, Gpu, Plan, Result, Tensor};
+use crate::{DataType, Error, Gpu, Result, Tensor};
 
 const OP: &str = "conv";
 /// Floats in the patches of a block, or in what they are multiplied to. Few in unit tests, so that those have blocks.
@@ -221,17 +221,15 @@ impl Geometry {
     }
 }
 
-/// How patches or pixels of `units` elements (or fours), each with `turns` turns of loops, are laid on invocations:
-/// neighbours on a processor's vector, eight wide, read and write neighbours.
+/// How patches or pixels of `units` elements (or fours), each with `turns` turns of loops, are laid on invocations.
 fn plan(gpu: &Gpu, units: usize, turns: usize) -> Result<RowPlan> {
-    let most = if gpu.plan() == Plan::Cpu { 8 } else { 64 };
-    let lanes = (1 << units.ilog2()).min(most);
-    let needed = units.div_ceil(lanes).saturating_mul(turns);
+    let plan = RowPlan::of(gpu, units);
+    let needed = units.div_ceil(plan.lanes).saturating_mul(turns);
     if gpu.is_software() && needed > TURNS {
         let what = format!("{OP} with so large a kernel");
         return Err(Error::TooLarge { what, unit: "loop turns", needed: needed as u64, limit: TURNS as u64 });
     }
-    Ok(RowPlan { lanes, rows: 64 / lanes })
+    Ok(plan)
 }
 
 /// The sizes of images, `[n, height, width, channels]`.

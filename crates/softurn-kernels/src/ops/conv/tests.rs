@@ -13,7 +13,11 @@ const TOLERANCE: Tolerance = Tolerance::new(1e-4, 1e-5, "500 products of normals
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("rows above the image are those of another", "let inside = row >= 0 && row <", "let inside = row <"),
-    mutant("rows below the image are those of another", "row >= 0 && row < i32(params.height)", "row >= 0"),
+    mutant(
+        "rows below the image are those of another",
+        "let inside = row >= 0 && row < i32(params.height)",
+        "let inside = row >= 0",
+    ),
     mutant("columns left of the image are read", "&& entry >= 0 && entry < length", "&& entry < length"),
     mutant("columns right of the image are read", "entry >= 0 && entry < length", "entry >= 0"),
     mutant("a walk stays in its row", "select(0u, 1u, wraps)", "select(0u, 0u, wraps)"),
