@@ -40,16 +40,8 @@ impl Rule for Transposed {
     fn backward(&self, gpu: &Gpu, dy: &[Option<Tensor>], wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let (bias, wanted) = (self.bias && wanted[2], [wanted[0], wanted[1]]);
         let (x, weight) = (&self.x, &self.weight);
-        let gradients = conv_transpose2d::backward(
-            gpu,
-            self.conv,
-            self.output_padding,
-            x,
-            weight,
-            only(dy)?,
-            wanted,
-            bias,
-        )?;
+        let gradients =
+            conv_transpose2d::backward(gpu, self.conv, self.output_padding, x, weight, only(dy)?, wanted, bias)?;
         Ok(listed(gradients, self.bias))
     }
 }

@@ -126,7 +126,7 @@ pub(crate) fn check(gpu: &Gpu) -> Result<(), Mismatch> {
 fn agrees(gpu: &Gpu, sizes: Sizes, activation: Activation, at: usize) -> Result<(), Mismatch> {
     let values = Values::new(sizes, at as u64);
     let what = format!("{sizes:?} {activation:?}");
-    let bias = (at % 2 == 0).then_some(&values.small_bias);
+    let bias = at.is_multiple_of(2).then_some(&values.small_bias);
     let x = gpu.tensor(&values.image, dims(sizes.images, sizes.image)).unwrap();
     let weight = weight_of(gpu, sizes, &values.weight);
     let tbias = bias.map(|bias| gpu.tensor(bias, [bias.len()]).unwrap());
@@ -153,7 +153,7 @@ fn agrees(gpu: &Gpu, sizes: Sizes, activation: Activation, at: usize) -> Result<
 fn transpose_agrees(gpu: &Gpu, sizes: Sizes, at: usize) -> Result<(), Mismatch> {
     let values = Values::new(sizes, 100 + at as u64);
     let what = format!("transposed {sizes:?}");
-    let bias = (at % 2 == 0).then_some(&values.image_bias);
+    let bias = at.is_multiple_of(2).then_some(&values.image_bias);
     let x = gpu.tensor(&values.small, dims(sizes.images, sizes.small)).unwrap();
     let weight = weight_of(gpu, sizes, &values.weight);
     let tbias = bias.map(|bias| gpu.tensor(bias, [bias.len()]).unwrap());
