@@ -1,8 +1,8 @@
 // Patches of images for convolutions as matrix products; channels lie innermost. The patch of output pixel (o, q) holds, at (i, j, channel),
-// x[o * stride + i - padding, q * stride + j - padding, channel], 0 outside the image. `unfold` (im2col) writes the patches, `fold` (col2im),
+// x[o * stride + i - padding, q * stride + j - padding, channel], 0 outside the image. `forward` (unfold, im2col) writes them, `backward` (fold, col2im),
 // its transpose, sums for every element of the image the entries that hold it, in the order of the patches, plus the channel's bias.
-// LANES invocations own a patch, in `fold` a pixel. `*_fours`: for channels that are a multiple of four, which count fours then;
-// `unfold_to_fours`: for other channels, where a row of the kernel is a multiple of four.
+// LANES invocations own a patch, in `backward` a pixel. `*_fours`: for channels that are a multiple of four, which count fours then;
+// `forward_to_fours`: for other channels, where a row of the kernel is a multiple of four.
 #import reduce
 
 struct Params {
@@ -50,7 +50,7 @@ fn advance(at: Walk, over: u32, along: u32) -> Walk {
 }
 
 @compute @workgroup_size(LANES * ROWS)
-fn unfold(
+fn forward(
   @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
 ) {
   let local = lane_and_row(invocation);
@@ -68,7 +68,7 @@ fn unfold(
 }
 
 @compute @workgroup_size(LANES * ROWS)
-fn unfold_fours(
+fn forward_fours(
   @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
 ) {
   let local = lane_and_row(invocation);
@@ -86,7 +86,7 @@ fn unfold_fours(
 }
 
 @compute @workgroup_size(LANES * ROWS)
-fn unfold_to_fours(
+fn forward_to_fours(
   @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
 ) {
   let local = lane_and_row(invocation);
@@ -122,7 +122,7 @@ fn reaching(at: u32, kernel: u32, stride: u32, count: u32) -> vec2<u32> {
 }
 
 @compute @workgroup_size(LANES * ROWS)
-fn fold(
+fn backward(
   @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
 ) {
   let local = lane_and_row(invocation);
@@ -150,7 +150,7 @@ fn fold(
 }
 
 @compute @workgroup_size(LANES * ROWS)
-fn fold_fours(
+fn backward_fours(
   @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
 ) {
   let local = lane_and_row(invocation);

@@ -169,7 +169,7 @@ impl Geometry {
         }
     }
 
-    /// The patches of images, `[images · patches, entries]`.
+    /// The patches of images, `[images · patches, entries]`: the shader's `forward`.
     fn unfold(&self, gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
         let images = x.shape().dims()[0];
         let y = gpu.uninitialised(OP, [images * self.patches(), self.entries()].into(), DataType::F32)?;
@@ -179,9 +179,9 @@ impl Geometry {
         let row = self.kernel[1] * self.channels;
         // The entry point, and what it counts channels and entries in.
         let (entry, channel, four) = match (self.channels.is_multiple_of(4), row.is_multiple_of(4)) {
-            (true, _) => ("unfold_fours", 4, 4),
-            (false, true) => ("unfold_to_fours", 1, 4),
-            (false, false) => ("unfold", 1, 1),
+            (true, _) => ("forward_fours", 4, 4),
+            (false, true) => ("forward_to_fours", 1, 4),
+            (false, false) => ("forward", 1, 1),
         };
         let plan = plan(gpu, self.entries() / four, 1)?;
         gpu.dispatch(Call {
@@ -196,14 +196,15 @@ impl Geometry {
         Ok(y)
     }
 
-    /// Images `[images, height, width, channels]` of sums over patches `[images · patches, entries]`, plus a bias.
+    /// Images `[images, height, width, channels]` of sums over patches `[images · patches, entries]`, plus a bias: the
+    /// shader's `backward`.
     fn fold(&self, gpu: &Gpu, images: usize, patches: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let [height, width] = self.image;
         let x = gpu.uninitialised(OP, [images, height, width, self.channels].into(), DataType::F32)?;
         if x.is_empty() {
             return Ok(x);
         }
-        let (entry, four) = if self.channels.is_multiple_of(4) { ("fold_fours", 4) } else { ("fold", 1) };
+        let (entry, four) = if self.channels.is_multiple_of(4) { ("backward_fours", 4) } else { ("backward", 1) };
         let reach = [0, 1].map(|axis| self.kernel[axis].div_ceil(self.conv.stride[axis]));
         let plan = plan(gpu, self.channels / four, 1 + reach[0] * (1 + reach[1]))?;
         let [lanes, rows] = plan.constants();
