@@ -23,6 +23,8 @@ SAMPLE_S = 0.05
 FEWEST = 5
 CASES = (
     "matmul:512x512x512,matmul:1024x1024x1024,matmul:256x784x500,matmul NT:256x500x784,matmul TN:784x256x500,"
+    "conv2d step:64x64x64x1x32,conv2d step:64x32x32x32x32,conv2d step:64x16x16x32x64,conv2d step:64x8x8x64x64,"
+    "conv_transpose2d step:64x8x8x64x32,conv_transpose2d step:64x16x16x32x32,conv_transpose2d step:64x32x32x32x1,"
     "softmax:4096x1024,log_sum_exp:4096x1024,sum cols:4096x1024,sum rows:4096x1024,sum all:4096x1024,"
     "argmax:4096x1024,add:4194304,mul row:4096x1024,softplus:4194304,normal:4194304,uniform:4194304,"
     "gumbel_softmax:1024x1024,gumbel_top_k:1024x1024x16,cross_entropy:4096x1024,bernoulli_loss:4096x784,"
@@ -45,6 +47,12 @@ def inputs(case, dims):
         m, k, n = dims
         shapes = {"matmul": [(m, k), (k, n)], "matmul NT": [(m, k), (n, k)], "matmul TN": [(k, m), (k, n)]}
         return [normal(*shape) for shape in shapes[case]]
+    if case.startswith("conv"):
+        n, height, width, a, b = dims
+        transposed = case.startswith("conv_transpose2d")
+        out = (2 * height, 2 * width) if transposed else (height // 2, width // 2)
+        weight = normal(a, b, 4, 4) if transposed else normal(b, a, 4, 4)
+        return [normal(n, a, height, width), weight, normal(b), normal(n, b, *out)]
     if case == "add":
         return [normal(*dims), normal(*dims)]
     if case == "mul row":
@@ -73,7 +81,17 @@ def torch_ops(dims, device):
     import torch
     import torch.nn.functional as F
 
+    def step(f, x, weight, bias, dy):
+        leaves = [weight, bias] if x.shape[1] == 1 else [x, weight, bias]
+        with torch.enable_grad():
+            [leaf.requires_grad_() for leaf in leaves]
+            return torch.autograd.grad(f(x, weight, bias), leaves, dy)
+
+    conv2d = lambda x, weight, bias: F.relu(F.conv2d(x, weight, bias, 2, 1))
+    conv_transpose2d = lambda x, weight, bias: F.conv_transpose2d(x, weight, bias, 2, 1)
     return {
+        "conv2d step": lambda *arrays: step(conv2d, *arrays),
+        "conv_transpose2d step": lambda *arrays: step(conv_transpose2d, *arrays),
         "matmul": lambda a, b: a @ b,
         "matmul NT": lambda a, b: a @ b.T,
         "matmul TN": lambda a, b: a.T @ b,
@@ -176,7 +194,22 @@ def jax_ops(dims):
     import jax
     import jax.numpy as jnp
 
+    def step(f, x, weight, bias, dy):
+        if x.shape[1] == 1:
+            return jax.vjp(lambda weight, bias: f(x, weight, bias), weight, bias)[1](dy)
+        return jax.vjp(f, x, weight, bias)[1](dy)
+
+    def conv2d(x, weight, bias):
+        y = jax.lax.conv_general_dilated(x, weight, (2, 2), [(1, 1)] * 2)
+        return jax.nn.relu(y + bias[:, None, None])
+
+    def conv_transpose2d(x, weight, bias):
+        kernel = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(2, 2)] * 2, (2, 2)) + bias[:, None, None]
+
     return {
+        "conv2d step": lambda key, *arrays: step(conv2d, *arrays),
+        "conv_transpose2d step": lambda key, *arrays: step(conv_transpose2d, *arrays),
         "matmul": lambda key, a, b: a @ b,
         "matmul NT": lambda key, a, b: a @ b.T,
         "matmul TN": lambda key, a, b: a.T @ b,
@@ -397,10 +430,12 @@ def check():
     random = ("normal", "uniform", "gumbel_softmax", "gumbel_top_k", "argmax")
     for case in torch_ops((4, 5, 6), "cpu"):
         if case not in random:
-            dims = (4, 5, 6) if case.startswith("matmul") else (8, 5)
+            dims = (4, 5, 6) if case.startswith("matmul") else (3, 6, 4, 2, 5) if case.startswith("conv") else (8, 5)
             arrays = inputs(case, dims)
             theirs = jax_ops(dims)[case](None, *map(jax.numpy.asarray, arrays))
-            expect(case, torch_ops(dims, "cpu")[case](*map(torch.from_numpy, arrays)), theirs)
+            ours = torch_ops(dims, "cpu")[case](*map(torch.from_numpy, arrays))
+            for ours, theirs in zip(ours, theirs) if isinstance(ours, tuple) else [(ours, theirs)]:
+                expect(case, ours, theirs)
     sys.exit(failures > 0)
 
 

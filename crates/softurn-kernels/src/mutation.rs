@@ -12,9 +12,9 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
-    OPS, adam, augment, bernoulli_loss, binary, blocks, cross_entropy, entmax, fisher_hypergeometric, gather, gaussian,
-    gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, one_hot, plackett_luce, random, reduce,
-    relaxed_sort, self_label, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
+    OPS, adam, augment, bernoulli_loss, binary, blocks, conv, cross_entropy, entmax, fisher_hypergeometric, gather,
+    gaussian, gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, one_hot, plackett_luce, random,
+    reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -49,6 +49,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("reduce", rows_with_nan, IN_REDUCE_OF_NAN),
     ("relaxed_sort", relaxed_sort::tests::check, relaxed_sort::tests::MUTANTS),
     ("blocks", blocks::tests::check, blocks::tests::MUTANTS),
+    ("conv", conv::tests::check, conv::tests::MUTANTS),
     ("softmax", softmax::tests::check, softmax::tests::MUTANTS),
     ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
     ("self_label", self_label::tests::check, self_label::tests::MUTANTS),

@@ -92,7 +92,7 @@ impl Element for u32 {
 pub struct Tensor {
     gpu: Gpu,
     buffer: Arc<PooledBuffer>,
-    /// In bytes, a multiple of 256.
+    /// In bytes, a multiple of 256 but for [`Tensor::part`].
     offset: u64,
     shape: Shape,
     data_type: DataType,
@@ -171,6 +171,12 @@ impl Tensor {
             ));
         }
         Ok(Self { offset: self.offset + start as u64 * 4, shape, ..self.clone() })
+    }
+
+    /// Elements from `start` on, at any place: for [`Gpu::copy`] only, as kernels bind multiples of 256 bytes.
+    pub(crate) fn part(&self, start: usize, shape: Shape) -> Self {
+        assert!(start + shape.len() <= self.len(), "{start} and {shape} in {}", self.shape);
+        Self { offset: self.offset + start as u64 * 4, shape, ..self.clone() }
     }
 
     /// Copies the elements to the host. Waits for all recorded work.

@@ -6,11 +6,12 @@
 use anyhow::{Context as _, Result};
 use softurn_kernels::ops::augment::{self, Affine, ImageShape};
 use softurn_kernels::ops::binary::{self, Binary};
+use softurn_kernels::ops::conv::{self, Conv};
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::fisher_hypergeometric::{self as law, Law, Prepared, Sampling, Upstream, Urn};
 use softurn_kernels::ops::gaussian::{backward as gaussian_backward, forward as gaussian};
 use softurn_kernels::ops::label_loss::{self, Loss};
-use softurn_kernels::ops::matmul::{self, Options};
+use softurn_kernels::ops::matmul::{self, Activation, Options};
 use softurn_kernels::ops::reduce::{self, Reduction};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::unary::{self, Unary};
@@ -130,6 +131,7 @@ pub(crate) fn all(software: bool) -> Vec<Case> {
     let mut table = Table::default();
     ceilings(&mut table);
     matmuls(&mut table, software);
+    convolutions(&mut table);
     rows(&mut table);
     elementwise(&mut table, if software { 1 << 22 } else { 1 << 24 });
     sampling(&mut table);
@@ -184,6 +186,48 @@ fn matmuls(table: &mut Table, software: bool) {
     add("matmul NT", nt, [256, 500, 784]);
     add("matmul TN", tn, [784, 256, 500]);
     add("matmul", plain, [256, 500, 2000]);
+}
+
+/// Layers of an encoder of images of 64 x 64 pixels and of its mirror image: kernel 4, stride 2, padding 1; forward and
+/// backward, without the gradient of images of one channel. Shapes are the rows, height, width and channels of the input
+/// and the channels of the output.
+fn convolutions(table: &mut Table) {
+    table.group = "convolution";
+    let conv = Conv { stride: [2, 2], padding: [1, 1] };
+    for shape @ [n, side, _, inputs, outputs] in
+        [[64, 64, 64, 1, 32], [64, 32, 32, 32, 32], [64, 16, 16, 32, 64], [64, 8, 8, 64, 64]]
+    {
+        let out = side / 2;
+        let products = if inputs == 1 { 2 } else { 3 };
+        table.add("conv2d step", &shape, products * 2 * n * out * out * 16 * inputs * outputs, move |from| {
+            let x = from.normal([n, side, side, inputs], 1)?;
+            let (weight, bias) = (from.normal([4, 4, inputs, outputs], 2)?, from.normal([outputs], 3)?);
+            let dy = from.normal([n, out, out, outputs], 4)?;
+            run(move |_| {
+                let gpu = x.gpu();
+                let y = conv::conv2d::forward(gpu, conv, Activation::Relu, &x, &weight, Some(&bias))?;
+                let wanted = [inputs > 1, true];
+                let gradients =
+                    conv::conv2d::backward(gpu, conv, Activation::Relu, &x, &weight, [&y, &dy], wanted, true)?;
+                gradients.weight.context("the gradient of the weights")
+            })
+        });
+    }
+    for shape @ [n, side, _, inputs, outputs] in [[64, 8, 8, 64, 32], [64, 16, 16, 32, 32], [64, 32, 32, 32, 1]] {
+        let out = 2 * side;
+        table.add("conv_transpose2d step", &shape, 3 * 2 * n * side * side * 16 * inputs * outputs, move |from| {
+            let x = from.normal([n, side, side, inputs], 1)?;
+            let (weight, bias) = (from.normal([4, 4, outputs, inputs], 2)?, from.normal([outputs], 3)?);
+            let dy = from.normal([n, out, out, outputs], 4)?;
+            run(move |_| {
+                let gpu = x.gpu();
+                conv::conv_transpose2d::forward(gpu, conv, [0, 0], &x, &weight, Some(&bias))?;
+                let gradients =
+                    conv::conv_transpose2d::backward(gpu, conv, [0, 0], &x, &weight, &dy, [true, true], true)?;
+                gradients.weight.context("the gradient of the weights")
+            })
+        });
+    }
 }
 
 fn rows(table: &mut Table) {

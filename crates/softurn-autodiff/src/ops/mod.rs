@@ -4,6 +4,7 @@
 mod bernoulli_loss;
 mod binary;
 mod blocks;
+mod conv;
 mod cross_entropy;
 mod entmax;
 mod fisher_hypergeometric;

@@ -3,6 +3,7 @@
 
 use softurn_autodiff::{Tape, Var, check_gradients};
 use softurn_kernels::ops::binary::Binary;
+use softurn_kernels::ops::conv::Conv;
 use softurn_kernels::ops::fisher_hypergeometric::{Law, Noise, Order, Prepared, Sampling, Urn, cpu};
 use softurn_kernels::ops::label_loss::Loss;
 use softurn_kernels::ops::matmul::{Activation, Options};
@@ -343,6 +344,22 @@ fn straight_through_sorts() -> Result {
 fn blocks() -> Result {
     let counts = gpu().tensor(&[1.25, 2.5, 2.25, 0.5, 0.25, 5.25], [2, 3])?;
     check(&[&counts], |x| x[0].blocks(6))
+}
+
+#[test]
+fn convolutions() -> Result {
+    let images = |count: usize, height: usize, width: usize, channels: usize, seed| {
+        values([count * height * width, channels], seed).reshape([count, height, width, channels])
+    };
+    let conv = Conv { stride: [2, 1], padding: [1, 0] };
+    let (x, weight, bias) = (images(2, 4, 3, 2, 20)?, images(3, 2, 2, 3, 21)?, values([1, 3], 22).reshape([3])?);
+    for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
+        check(&[&x, &weight, &bias], |x| x[0].conv2d(&x[1], Some(&x[2]), conv, activation))?;
+        check(&[&x, &weight], |x| x[0].conv2d(&x[1], None, conv, activation))?;
+    }
+    let (x, bias) = (images(2, 2, 3, 3, 23)?, values([1, 2], 24).reshape([2])?);
+    check(&[&x, &weight, &bias], |x| x[0].conv_transpose2d(&x[1], Some(&x[2]), conv, [1, 0]))?;
+    check(&[&x, &weight], |x| x[0].conv_transpose2d(&x[1], None, conv, [0, 0]))
 }
 
 #[test]

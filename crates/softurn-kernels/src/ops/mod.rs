@@ -6,6 +6,7 @@ pub mod augment;
 pub mod bernoulli_loss;
 pub mod binary;
 pub mod blocks;
+pub mod conv;
 pub mod cross_entropy;
 pub mod entmax;
 pub mod fisher_hypergeometric;
@@ -199,6 +200,7 @@ pub const OPS: &[Op] = &[
         params: relaxed_sort::PARAMS,
     },
     Op { name: "blocks", summary: "block masks of positions by counts", differentiable: true, params: blocks::PARAMS },
+    Op { name: "conv", summary: "convolutions of images", differentiable: true, params: conv::PARAMS },
     Op { name: "unary", summary: "element-wise functions", differentiable: true, params: unary::PARAMS },
 ];
 

@@ -36,6 +36,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("unary"),
     shader!("relaxed_sort"),
     shader!("blocks"),
+    shader!("conv"),
 ];
 
 /// The importable files.

@@ -1,10 +1,14 @@
-//! Layers: a linear layer and the multilayer perceptron made of them.
+//! Layers: a linear layer, the multilayer perceptron made of them, and convolutions.
+
+mod conv;
 
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::Key;
 use softurn_kernels::ops::matmul::Activation;
 
 use crate::Result;
+
+pub use conv::{Conv2d, ConvTranspose2d};
 
 /// `y = f(x W + b)` with `W` of shape `[inputs, outputs]`.
 #[derive(Debug, Clone)]
@@ -43,12 +47,16 @@ impl Linear {
     /// # Errors
     /// When `x` has another number of columns.
     pub fn forward<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>, frozen: bool) -> Result<Var<'t>> {
-        let variable = |param: &Param| -> Result<Var<'t>> {
-            let var = tape.param(parameters, param)?;
-            Ok(if frozen { var.detach() } else { var })
-        };
-        Ok(x.linear(&variable(&self.weight)?, Some(&variable(&self.bias)?), self.activation)?)
+        let weight = variable(tape, parameters, &self.weight, frozen)?;
+        let bias = variable(tape, parameters, &self.bias, frozen)?;
+        Ok(x.linear(&weight, Some(&bias), self.activation)?)
     }
+}
+
+/// A parameter on the tape, as a constant with `frozen`.
+fn variable<'t>(tape: &'t Tape, parameters: &Parameters, param: &Param, frozen: bool) -> Result<Var<'t>> {
+    let var = tape.param(parameters, param)?;
+    Ok(if frozen { var.detach() } else { var })
 }
 
 /// Hidden layers with ReLU and a linear last one: `widths = [inputs, hidden.., outputs]`.

@@ -14,15 +14,30 @@ pub fn forward(options: Options, sizes: [usize; 3], a: &[f64], b: &[f64], bias: 
                 let y = if options.transpose_b { b[j * k + l] } else { b[l * n + j] };
                 sum += x * y;
             }
-            c.push(match options.activation {
-                Activation::None => sum,
-                Activation::Relu => sum.max(0.0),
-                Activation::Tanh => sum.tanh(),
-                Activation::Sigmoid => 1.0 / (1.0 + (-sum).exp()),
-            });
+            c.push(activate(options.activation, sum));
         }
     }
     c
+}
+
+/// `f(x)`
+pub(crate) fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+    }
+}
+
+/// `f'` where `f` is `y`.
+pub(crate) fn slope(activation: Activation, y: f64) -> f64 {
+    match activation {
+        Activation::None => 1.0,
+        Activation::Relu => f64::from(y > 0.0),
+        Activation::Tanh => 1.0 - y * y,
+        Activation::Sigmoid => y * (1.0 - y),
+    }
 }
 
 /// The gradients of `A`, `B` (as stored) and the bias, from the output `c` and its gradient.
@@ -38,14 +53,7 @@ pub fn backward(
     let (mut da, mut db, mut dbias) = (vec![0.0; m * k], vec![0.0; k * n], vec![0.0; n]);
     for i in 0..m {
         for j in 0..n {
-            let y = c[i * n + j];
-            let slope = match options.activation {
-                Activation::None => 1.0,
-                Activation::Relu => f64::from(y > 0.0),
-                Activation::Tanh => 1.0 - y * y,
-                Activation::Sigmoid => y * (1.0 - y),
-            };
-            let g = dc[i * n + j] * slope;
+            let g = dc[i * n + j] * slope(options.activation, c[i * n + j]);
             dbias[j] += g;
             for l in 0..k {
                 let at_a = if options.transpose_a { l * m + i } else { i * k + l };
