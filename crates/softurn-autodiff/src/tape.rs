@@ -5,7 +5,7 @@
 //! gradients; the tape alone adds them up.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -261,7 +261,7 @@ impl Tape {
         let mut sums = Sums::new(&nodes);
         sums.add(&self.gpu, start, dy.clone())?;
         let mut gradients =
-            Gradients { identity: self.identity.clone(), leaves: HashMap::new(), parameters: self.parameters.take() };
+            Gradients { identity: self.identity.clone(), leaves: BTreeMap::new(), parameters: self.parameters.take() };
         while let Some(node) = nodes.pop() {
             let dy = sums.take(nodes.len());
             if dy.iter().all(Option::is_none) {
@@ -339,7 +339,8 @@ impl fmt::Debug for Tape {
 #[derive(Clone)]
 pub struct Gradients {
     identity: Arc<()>,
-    leaves: HashMap<usize, Tensor>,
+    /// By node, so that they are dropped in the same order in every run: the pool hands buffers out as they come back.
+    leaves: BTreeMap<usize, Tensor>,
     parameters: HashMap<Param, VarId>,
 }
 

@@ -35,8 +35,8 @@ fn an_epoch_uploads_row_numbers_and_allocates_nothing() {
             assert!(moved.uploaded_bytes <= 7 * 512 * 4 + metrics, "{prior:?}, phase {phase}: {moved:?}");
             let history = 7 * *losses as u64 * 64 * 4;
             assert!(phase == 2 || moved.read_back_bytes == history, "{prior:?}, phase {phase}: {moved:?}");
-            // Metrics between the epochs leave the pool's buffers in another order, by how far the device has come.
-            let created = if phase == 0 { moved.dispatches / 20 } else { moved.dispatches / 2 };
+            // Metrics between the epochs leave the pool's buffers in another order.
+            let created = if phase == 0 { 0 } else { moved.dispatches / 5 };
             assert!(moved.bind_groups <= created, "{prior:?}, phase {phase}: {moved:?}");
         }
     }
