@@ -103,18 +103,36 @@ impl Scaling {
     ///
     /// # Errors
     /// As [`Scaling::apply`], and those of the device.
-    pub(super) fn blocks(
+    pub(super) fn blocks<'a>(
+        &'a self,
+        gpu: &'a Gpu,
+        data: &'a Dataset,
+        size: usize,
+    ) -> Result<impl Iterator<Item = Result<Tensor>> + 'a> {
+        self.check(data)?;
+        Ok((0..data.rows()).step_by(size).map(move |start| {
+            let end = (start + size).min(data.rows());
+            Ok(gpu.tensor(&self.rows(data, start..end)?, [end - start, self.columns])?)
+        }))
+    }
+
+    /// What `f` makes of these blocks, a row for each row of the data, read back.
+    ///
+    /// # Errors
+    /// As [`Scaling::blocks`], and those of `f`.
+    pub(super) fn map(
         &self,
         gpu: &Gpu,
         data: &Dataset,
         size: usize,
-    ) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
-        let (features, gpu) = (self.apply(data)?, gpu.clone());
-        Ok((0..data.rows()).step_by(size).map(move |start| {
-            let part = features.slice(ndarray::s![start..(start + size).min(features.nrows()), ..]);
-            let values: Vec<f32> = part.iter().copied().collect();
-            Ok(gpu.tensor(&values, [part.nrows(), part.ncols()])?)
-        }))
+        f: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Array2<f32>> {
+        let mut values = Vec::new();
+        for block in self.blocks(gpu, data, size)? {
+            values.extend(f(&block?)?.read()?);
+        }
+        let cols = values.len() / data.rows().max(1);
+        Ok(Array2::from_shape_fn((data.rows(), cols), |(i, j)| values[i * cols + j]))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod kmeans;
 pub mod partition;
 mod saved;
 pub mod selection;
+mod tally;
 pub mod variational;
 
 pub use fitted::{Fitted, load};

@@ -17,6 +17,8 @@ use crate::train::replace_file;
 use crate::{Error, Result};
 
 const FORMAT: &str = "1";
+/// What the labels of fitted rows are called.
+const LABELS: &str = "labels";
 
 fn fail(path: &Path, message: impl ToString) -> Error {
     Error::ModelFile { path: path.to_owned(), message: message.to_string() }
@@ -42,6 +44,11 @@ impl Writer {
     /// Labels or counts.
     pub(super) fn integers(&mut self, name: &str, values: &[u32]) {
         self.tensors.push((name.into(), Dtype::U32, vec![values.len()], bytemuck::cast_slice(values).to_vec()));
+    }
+
+    /// The labels of the rows that were fitted.
+    pub(super) fn labels(&mut self, labels: &[u32]) {
+        self.integers(LABELS, labels);
     }
 
     /// All parameters, by their names.
@@ -148,7 +155,7 @@ impl Reader {
 
     /// The labels of the rows that were fitted, each less than `k`.
     pub(super) fn labels(&self, k: usize) -> Result<Vec<u32>> {
-        let labels = self.integers("labels")?;
+        let labels = self.integers(LABELS)?;
         match labels.iter().find(|&&label| label as usize >= k) {
             Some(label) => Err(self.fail(format!("'labels' holds {label} for {k} groups"))),
             None => Ok(labels),

@@ -22,6 +22,7 @@ pub use params::Params;
 use self::loss::Model;
 use super::features::Scaling;
 use super::saved::{Reader, Writer};
+use super::tally::group_sizes;
 use crate::Result;
 use crate::data::Dataset;
 use crate::train::{self, Session};
@@ -142,9 +143,7 @@ impl FittedDec {
 
     /// Rows in every group, `[k]`.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.model.params.k];
-        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        sizes
+        group_sizes(&self.labels, self.model.params.k)
     }
 
     /// `q`, the probabilities of each row's groups, `[rows, k]`.
@@ -152,7 +151,7 @@ impl FittedDec {
     /// # Errors
     /// When the data has another number of columns than the model was fitted on.
     pub fn predict_proba(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, self.model.params.k, |x| self.model.assignments(&self.parameters, x))
+        self.by_blocks(data, |x| self.model.assignments(&self.parameters, x))
     }
 
     /// The most likely group of each row.
@@ -169,15 +168,11 @@ impl FittedDec {
     /// # Errors
     /// As [`FittedDec::predict_proba`].
     pub fn transform(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, self.model.params.latent, |x| self.model.encode(&self.parameters, x))
+        self.by_blocks(data, |x| self.model.encode(&self.parameters, x))
     }
 
-    fn by_blocks(&self, data: &Dataset, cols: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
-        let mut values = Vec::with_capacity(data.rows() * cols);
-        for block in self.model.scaling.blocks(&self.model.gpu, data, BLOCK)? {
-            values.extend(f(&block?)?.read()?);
-        }
-        Ok(Array2::from_shape_fn((data.rows(), cols), |(i, j)| values[i * cols + j]))
+    fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
+        self.model.scaling.map(&self.model.gpu, data, BLOCK, f)
     }
 
     /// Writes the model to a safetensors file, in the place of one that may be there.
@@ -187,7 +182,7 @@ impl FittedDec {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut writer = Writer::default();
         writer.parameters(&self.parameters)?;
-        writer.integers("labels", &self.labels);
+        writer.labels(&self.labels);
         writer.write(path.as_ref(), METHOD, &(&self.model.params, &self.model.scaling))
     }
 

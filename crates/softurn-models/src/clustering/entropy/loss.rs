@@ -11,6 +11,7 @@ use super::network::Network;
 use super::{BLOCK, GroupSizes, Loss, Params, Score};
 use crate::Result;
 use crate::clustering::features;
+use crate::clustering::tally::sureness;
 use crate::data::ImageShape;
 use crate::distributions::MultivariateFisherHypergeometric;
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
@@ -281,24 +282,8 @@ impl Objective for Model {
         if self.batch == self.row_count {
             return Ok(Vec::new());
         }
-        let gpu = parameters.gpu();
-        let mut counts = vec![0usize; self.params.k];
-        let mut sure = 0.0;
-        for block in self.rows.blocks(BLOCK) {
-            let logits = self.networks[start].logits_of(parameters, &block?)?;
-            let probabilities = softmax::forward(gpu, &logits, 1.0)?;
-            let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;
-            sure += largest.read()?.iter().map(|&p| f64::from(p)).sum::<f64>();
-            for label in reduce::argmax(gpu, &logits)?.read_u32()? {
-                if let Some(count) = counts.get_mut(label as usize) {
-                    *count += 1;
-                }
-            }
-        }
-        let n = self.row_count as f64;
-        let entropy: f64 = counts.iter().filter(|&&c| c > 0).map(|&c| -(c as f64 / n) * (c as f64 / n).ln()).sum();
-        let evenness = if self.params.k > 1 { entropy / (self.params.k as f64).ln() } else { 1.0 };
-        Ok(vec![("confidence", sure / n), ("evenness", evenness)])
+        let network = &self.networks[start];
+        sureness(self.params.k, self.rows.blocks(BLOCK).map(|block| network.logits_of(parameters, &block?)))
     }
 }
 

@@ -40,6 +40,7 @@ use self::loss::Model;
 use self::network::Network;
 use super::features::Scaling;
 use super::saved;
+use super::tally::group_sizes;
 use crate::data::Dataset;
 use crate::train::{self, Session};
 use crate::{Error, Result};
@@ -50,7 +51,6 @@ const BLOCK: usize = 4096;
 /// How saved models are told apart, and what their tensors are called besides the parameters.
 const METHOD: &str = "entropy";
 const CENTRE: &str = "centre";
-const LABELS: &str = "labels";
 
 /// Checked settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -229,7 +229,7 @@ impl FittedEntropy {
         if let Some(centre) = self.network.centre() {
             file.floats(CENTRE, centre.shape().dims(), &centre.read()?);
         }
-        file.integers(LABELS, &self.labels);
+        file.labels(&self.labels);
         file.write(path.as_ref(), METHOD, &self.settings)
     }
 
@@ -249,10 +249,7 @@ impl FittedEntropy {
             true => Some(gpu.tensor(&file.floats(CENTRE, &shape)?, shape)?),
             false => None,
         };
-        let labels = file.integers(LABELS)?;
-        if labels.iter().any(|&label| label as usize >= k) {
-            return Err(file.fail(format!("a label is not below {k}")));
-        }
+        let labels = file.labels(k)?;
         let mut parameters = Parameters::new(gpu);
         let network = settings.network(&mut parameters, centre)?;
         file.parameters(&mut parameters)?;
@@ -266,9 +263,7 @@ impl FittedEntropy {
 
     /// Rows in every group, `[k]`.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.settings.params.k];
-        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        sizes
+        group_sizes(&self.labels, self.settings.params.k)
     }
 
     /// Equal, given or learned shares of the groups, `[k]`, which sum to 1.
@@ -322,11 +317,6 @@ impl FittedEntropy {
     }
 
     fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
-        let mut values = Vec::new();
-        for block in self.settings.scaling.blocks(self.parameters.gpu(), data, BLOCK)? {
-            values.extend(f(&block?)?.read()?);
-        }
-        let cols = values.len() / data.rows().max(1);
-        Ok(Array2::from_shape_fn((data.rows(), cols), |(i, j)| values[i * cols + j]))
+        self.settings.scaling.map(self.parameters.gpu(), data, BLOCK, f)
     }
 }

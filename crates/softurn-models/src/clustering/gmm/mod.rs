@@ -23,6 +23,7 @@ use super::features::Scaling;
 use super::kmeans::rows::{Rows, by_blocks, upload};
 use super::kmeans::{FittedKMeans, KMeans};
 use super::saved::{Reader, Writer};
+use super::tally::group_sizes;
 use crate::data::Dataset;
 use crate::{Error, Result};
 pub use params::{Covariance, Params};
@@ -372,9 +373,7 @@ impl FittedGaussianMixture {
 
     /// Rows whose most likely component is each one, `[k]`.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.components.k()];
-        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        sizes
+        group_sizes(&self.labels, self.components.k())
     }
 
     /// The most likely component of every row of `data`.
@@ -448,7 +447,7 @@ impl FittedGaussianMixture {
         writer.doubles("weights", &components.weights);
         writer.doubles("means", &components.means);
         writer.doubles("spread", &components.spread);
-        writer.integers("labels", &self.labels);
+        writer.labels(&self.labels);
         let settings = Saved {
             k: components.k(),
             covariance: components.covariance,

@@ -26,6 +26,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::features::Scaling;
 use super::saved::{Reader, Writer};
+use super::tally::group_sizes;
 use crate::data::Dataset;
 use crate::{Error, Result};
 use lloyd::{Centres, Stop};
@@ -209,9 +210,7 @@ impl FittedKMeans {
 
     /// Rows in every cluster, `[k]`.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.centred.bias.len()];
-        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        sizes
+        group_sizes(&self.labels, self.centred.bias.len())
     }
 
     /// The nearest centre of every row of `data`; the lowest of those at the same distance.
@@ -277,7 +276,7 @@ impl FittedKMeans {
         let mut writer = Writer::default();
         writer.floats("mean", &[cols], &self.mean.read()?);
         writer.floats("centres", &[self.centred.bias.len(), cols], &self.centred.values.read()?);
-        writer.integers("labels", &self.labels);
+        writer.labels(&self.labels);
         let settings = Saved {
             k: self.centred.bias.len(),
             scaling: self.scaling.clone(),

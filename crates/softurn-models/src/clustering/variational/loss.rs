@@ -9,6 +9,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 use super::network::{LOG_VARIANCE, Network, Settings};
 use super::{BLOCK, Params, Prior, start};
 use crate::clustering::features::{self, Scaling};
+use crate::clustering::tally::sureness;
 use crate::data::{Dataset, ImageShape};
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
 use crate::neighbours::nearest_neighbours;
@@ -273,25 +274,10 @@ impl Objective for Model {
         if phase != 2 {
             return Ok(Vec::new());
         }
-        // How sure the model is on the whole data set, and how evenly it is split; neither needs labels.
-        let gpu = parameters.gpu();
-        let mut counts = vec![0usize; self.params().k];
-        let mut sure = 0.0;
-        for block in self.rows.blocks(BLOCK) {
+        let logits = self.rows.blocks(BLOCK).map(|block| {
             let latent = self.network.encode(parameters, &block?)?;
-            let logits = self.network.group_logits(parameters, &latent)?;
-            let probabilities = softurn_kernels::ops::softmax::forward(gpu, &logits, 1.0)?;
-            let largest = reduce::over_cols(gpu, reduce::Reduction::Max, &probabilities)?;
-            sure += largest.read()?.iter().map(|&p| f64::from(p)).sum::<f64>();
-            for label in reduce::argmax(gpu, &logits)?.read_u32()? {
-                if let Some(count) = counts.get_mut(label as usize) {
-                    *count += 1;
-                }
-            }
-        }
-        let n = self.row_count as f64;
-        let entropy: f64 = counts.iter().filter(|&&c| c > 0).map(|&c| -(c as f64 / n) * (c as f64 / n).ln()).sum();
-        let evenness = if self.params().k > 1 { entropy / (self.params().k as f64).ln() } else { 1.0 };
-        Ok(vec![("confidence", sure / n), ("evenness", evenness)])
+            self.network.group_logits(parameters, &latent)
+        });
+        sureness(self.params().k, logits)
     }
 }

@@ -36,6 +36,7 @@ pub use params::{Params, Prior, Start};
 pub(in crate::clustering) use self::loss::Model;
 use self::network::{Network, Settings};
 use super::saved;
+use super::tally::group_sizes;
 use crate::Result;
 use crate::data::Dataset;
 use crate::train::{self, Session};
@@ -43,9 +44,8 @@ use crate::train::{self, Session};
 /// Rows that are encoded at once when nothing is learned.
 const BLOCK: usize = 4096;
 
-/// How saved models are told apart, and what their labels are called.
+/// How saved models are told apart.
 const METHOD: &str = "variational";
-const LABELS: &str = "labels";
 
 /// Checked settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,7 +154,7 @@ impl FittedVariational {
     pub(in crate::clustering) fn save_as(&self, path: &Path, method: &str) -> Result<()> {
         let mut file = saved::Writer::default();
         file.parameters(&self.parameters)?;
-        file.integers(LABELS, &self.labels);
+        file.labels(&self.labels);
         file.write(path, method, &self.network.settings)
     }
 
@@ -169,10 +169,7 @@ impl FittedVariational {
     pub(in crate::clustering) fn load_as(gpu: &Gpu, path: &Path, method: &str) -> Result<Self> {
         let (file, settings): (_, Settings) = saved::Reader::open(path, method)?;
         settings.params.clone().check().map_err(|error| file.fail(error))?;
-        let labels = file.integers(LABELS)?;
-        if labels.iter().any(|&label| label as usize >= settings.params.k) {
-            return Err(file.fail(format!("a label is not below {}", settings.params.k)));
-        }
+        let labels = file.labels(settings.params.k)?;
         let mut parameters = Parameters::new(gpu);
         let network = Network::new(settings, &mut parameters, Key::new(0))?;
         file.parameters(&mut parameters)?;
@@ -186,9 +183,7 @@ impl FittedVariational {
 
     /// Rows in every group, `[k]`, of those that were fitted.
     pub fn group_sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.network.k()];
-        self.labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        sizes
+        group_sizes(&self.labels, self.network.k())
     }
 
     /// The probabilities of each row's groups, `[rows, k]`.
@@ -196,7 +191,7 @@ impl FittedVariational {
     /// # Errors
     /// When the data has another number of columns than the model was fitted on.
     pub fn predict_proba(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, self.network.k(), |latent| {
+        self.by_blocks(data, |latent| {
             let logits = self.network.group_logits(&self.parameters, latent)?;
             Ok(softmax::forward(latent.gpu(), &logits, 1.0)?)
         })
@@ -208,7 +203,7 @@ impl FittedVariational {
     /// As [`FittedVariational::predict_proba`].
     pub fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(data.rows());
-        for block in self.network.blocks(data)? {
+        for block in self.network.settings.scaling.blocks(self.parameters.gpu(), data, BLOCK)? {
             labels.extend(self.network.labels(&self.parameters, &block?)?);
         }
         Ok(labels)
@@ -219,7 +214,7 @@ impl FittedVariational {
     /// # Errors
     /// As [`FittedVariational::predict_proba`].
     pub fn transform(&self, data: &Dataset) -> Result<Array2<f32>> {
-        self.by_blocks(data, self.network.latent(), |latent| Ok(latent.clone()))
+        self.by_blocks(data, |latent| Ok(latent.clone()))
     }
 
     /// The learned proportions of the groups, which sum to 1: those of the prior, not of the assignments.
@@ -230,11 +225,8 @@ impl FittedVariational {
         Ok(self.network.log_proportions(&self.parameters)?.read()?.iter().map(|log| log.exp()).collect())
     }
 
-    fn by_blocks(&self, data: &Dataset, cols: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
-        let mut values = Vec::with_capacity(data.rows() * cols);
-        for block in self.network.blocks(data)? {
-            values.extend(f(&self.network.encode(&self.parameters, &block?)?)?.read()?);
-        }
-        Ok(Array2::from_shape_fn((data.rows(), cols), |(i, j)| values[i * cols + j]))
+    fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
+        let scaling = &self.network.settings.scaling;
+        scaling.map(self.parameters.gpu(), data, BLOCK, |x| f(&self.network.encode(&self.parameters, x)?))
     }
 }

@@ -6,12 +6,12 @@ use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::fisher_hypergeometric::{self, Law, Urn};
 use softurn_kernels::ops::matmul::Activation;
 use softurn_kernels::ops::{gaussian_mixture, reduce, softmax};
-use softurn_kernels::{Gpu, Key, Tensor};
+use softurn_kernels::{Key, Tensor};
 
-use super::{BLOCK, Params, Prior};
+use super::{Params, Prior};
 use crate::Result;
 use crate::clustering::features::Scaling;
-use crate::data::{Dataset, Kind};
+use crate::data::Kind;
 use crate::nn::{Linear, Mlp};
 
 /// The encoder's first log-variance.
@@ -32,7 +32,6 @@ pub(in crate::clustering) struct Settings {
 /// Encoder, decoder and mixture.
 #[derive(Debug)]
 pub(in crate::clustering) struct Network {
-    gpu: Gpu,
     pub(in crate::clustering) settings: Settings,
     trunk: Mlp,
     direction: Linear,
@@ -68,7 +67,6 @@ impl Network {
         let direction = head("encoder.mean", bound, 0.0)?;
         let log_variance = head("encoder.log_variance", 0.0, LOG_VARIANCE)?;
         let decoder = Mlp::new(parameters, "decoder", &mirrored, Activation::None, decoder_key)?;
-        let gpu = parameters.gpu().clone();
         Ok(Self {
             trunk,
             direction,
@@ -77,8 +75,7 @@ impl Network {
             means: parameters.zeros("mixture.means", [k, d])?,
             log_variances: parameters.zeros("mixture.log_variances", [k, d])?,
             weights: parameters.zeros("mixture.log_weights", [1, k])?,
-            urn: Urn::new(&gpu, &vec![settings.batch as u32; k], settings.batch as u32)?,
-            gpu,
+            urn: Urn::new(parameters.gpu(), &vec![settings.batch as u32; k], settings.batch as u32)?,
             settings,
         })
     }
@@ -87,17 +84,8 @@ impl Network {
         self.settings.params.k
     }
 
-    pub(in crate::clustering) fn latent(&self) -> usize {
-        self.settings.params.latent
-    }
-
     pub(in crate::clustering) fn prior(&self) -> Prior {
         self.settings.params.prior
-    }
-
-    /// The rows of a data set in blocks on the device, scaled as the model was trained.
-    pub(in crate::clustering) fn blocks(&self, data: &Dataset) -> Result<impl Iterator<Item = Result<Tensor>> + use<>> {
-        self.settings.scaling.blocks(&self.gpu, data, BLOCK)
     }
 
     pub(in crate::clustering) fn encoding<'t>(
