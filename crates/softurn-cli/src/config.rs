@@ -40,6 +40,16 @@ impl fmt::Display for Prior {
     }
 }
 
+/// What the columns of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Features of units of their own: each column is scaled by its own deviation
+    Table,
+    /// Coordinates of one space, such as principal components: all columns are scaled by one deviation
+    Embedding,
+}
+
 /// Where the groups come from that clustering starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -98,6 +108,9 @@ pub struct Settings {
     /// Column of a csv file that holds the true labels
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub label_column: Option<String>,
+    /// What the columns are, unless they are pixels [default: table]
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub kind: Option<Kind>,
     /// Take the first N rows only
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Input")]
     pub rows: Option<usize>,
@@ -117,6 +130,9 @@ pub struct Settings {
     /// Where the first groups come from [default: best]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub start: Option<Start>,
+    /// Widths of convolutional layers before the hidden ones, for images: each halves their sides [default: none]
+    #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
+    pub channels: Option<Vec<usize>>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them; entropy also takes 0 alone: none [default: 256,128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
@@ -139,9 +155,6 @@ pub struct Settings {
     /// Weight of agreement with random views [default: 1, without hidden layers 0]
     #[arg(long, value_name = "X", help_heading = "Entropy clustering")]
     pub consistency: Option<f64>,
-    /// Models that are trained one after another, of which the best is kept [default: 1, without hidden layers 5]
-    #[arg(long, value_name = "N", value_parser = count, help_heading = "Entropy clustering")]
-    pub starts: Option<usize>,
 
     /// Where the weights of a batch's partition come from [default: responsibilities]
     #[arg(long, value_name = "NAME", help_heading = "Random partitions")]
@@ -160,16 +173,19 @@ pub struct Settings {
     #[arg(long, value_name = "X", help_heading = "Baselines")]
     pub reconstruction: Option<f64>,
 
-    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy: 3000 steps, without hidden layers 600]
+    /// Fits from other random numbers, of which the lowest objective is kept [default: 1; kmeans and gmm: 20]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
+    pub starts: Option<usize>,
+    /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy without hidden layers: for 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Epochs of contrastive pretraining; dec and idec, by reconstruction: for 3500 steps [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
-    /// Rows of a minibatch; 0 takes all: kmeans, and entropy without hidden layers [default: 256]
+    /// Rows of a minibatch; kmeans: 0, which takes all; entropy without hidden layers: 2048, or 0 [default: 256]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Adam's largest step size; pretraining takes six times as much; entropy: 0.001, without hidden layers 0.05; dec and idec, both phases: 0.001 [default: 0.0005]
+    /// Adam's largest step size; pretraining takes six times as much; entropy without hidden layers: 0.05; dec and idec, both phases: 0.001 [default: 0.0005]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
     /// Temperature of the hypergeometric prior's straight-through gradient [default: 1.0]
@@ -204,6 +220,8 @@ pub struct Config {
     pub labels: Option<String>,
     /// Csv column of the true labels.
     pub label_column: Option<String>,
+    /// What the columns of a table are.
+    pub kind: Option<Kind>,
     /// Only the first so many rows; all when absent.
     pub rows: Option<usize>,
     /// The share of each class that is kept; all when absent.
@@ -216,6 +234,8 @@ pub struct Config {
     pub prior: Prior,
     /// Where the first groups come from.
     pub start: Start,
+    /// Widths of convolutional layers before them.
+    pub channels: Option<Vec<usize>>,
     /// Widths of the encoder's hidden layers.
     pub hidden: Vec<usize>,
     /// Width of the latent space.
@@ -263,8 +283,8 @@ fn defaults(given: &Table) -> Settings {
     let method = given.get("method").and_then(Value::as_str);
     let linear = method == Some(ENTROPY) && given.get("hidden").is_some_and(|hidden| *hidden == Value::from(vec![0]));
     let (batch, learning_rate) = match method {
-        Some(ENTROPY) if linear => (0, 5e-2),
-        Some(ENTROPY | DEC | IDEC) => (256, 1e-3),
+        Some(ENTROPY) if linear => (2048, 5e-2),
+        Some(DEC | IDEC) => (256, 1e-3),
         Some(KMEANS | GMM) => (0, 5e-4),
         _ => (256, 5e-4),
     };
@@ -333,7 +353,14 @@ impl Config {
             _ if self.is_linear() => {}
             _ => positive("batch", self.batch as f64)?,
         }
+        if self.is_linear() && self.channels.is_some() {
+            return Err(Failure::bad_input("--channels", "convolutions are followed by at least one of --hidden"));
+        }
+        for &width in self.channels.iter().flatten() {
+            positive("channels", width as f64)?;
+        }
         positive("epochs", self.epochs.unwrap_or(1) as f64)?;
+        positive("starts", self.starts.unwrap_or(1) as f64)?;
         positive("learning_rate", self.learning_rate)?;
         positive("temperature", self.temperature)?;
         if !self.is_linear() {
@@ -342,12 +369,12 @@ impl Config {
             }
         }
         let of_methods: [(_, bool, &[&str]); 11] = [
+            ("channels", self.channels.is_some(), &["variational", PARTITION, ENTROPY, DEC, IDEC]),
             ("loss", self.loss.is_some(), &[ENTROPY]),
             ("sizes", self.sizes.is_some(), &[ENTROPY]),
             ("lambda", self.lambda.is_some(), &[ENTROPY]),
             ("gamma", self.gamma.is_some(), &[ENTROPY, PARTITION]),
             ("consistency", self.consistency.is_some(), &[ENTROPY]),
-            ("starts", self.starts.is_some(), &[ENTROPY]),
             ("weights", self.weights.is_some(), &[PARTITION]),
             ("beta", self.beta.is_some(), &[PARTITION]),
             ("delta", self.delta.is_some(), &[PARTITION]),
@@ -434,12 +461,14 @@ const KEYS: &[&str] = &[
     "data",
     "labels",
     "label_column",
+    "kind",
     "rows",
     "keep",
     "k",
     "method",
     "prior",
     "start",
+    "channels",
     "hidden",
     "latent",
     "loss",

@@ -6,13 +6,14 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::Array2;
 use serde_json::{Map, Value, json};
-use softurn::clustering::Fitted;
-use softurn::clustering::dec::Dec;
+use softurn::clustering::dec::{self, Dec};
 use softurn::clustering::entropy::{self, Entropy, GroupSizes};
 use softurn::clustering::gmm::{self, GaussianMixture};
 use softurn::clustering::kmeans::KMeans;
 use softurn::clustering::partition::{self, Partition};
+use softurn::clustering::selection::best_of;
 use softurn::clustering::variational::{self, Variational};
+use softurn::clustering::{self, Fitted};
 use softurn::data::Dataset;
 use softurn::train::batches::below;
 use softurn::train::{Event, Session};
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub latent: Array2<f32>,
     /// The rows that it belongs to.
     pub shown: Vec<usize>,
+    /// What each start reached; the lowest is that of the model.
+    pub objectives: Vec<f64>,
     /// Proportions by the model's prior or group sizes.
     pub learned: Option<Vec<f64>>,
     /// Wall time of the training.
@@ -67,50 +70,37 @@ impl Job<'_> {
     /// # Errors
     /// Bad settings, a run that fails or is interrupted, and files that cannot be written.
     pub fn fit(&mut self, config: &mut Config) -> Result<(RunDir, Outcome)> {
-        let key = Key::new(config.seed);
+        let (data, gpu) = (self.data, self.gpu);
         match config.method.as_str() {
             "variational" => {
                 let method = variational(config)?;
-                let [pretrain, epochs] = method.epochs(self.data.rows());
-                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
-                method.check_data(self.gpu, self.data).map_err(failure)?;
-                self.headline();
-                self.progress.note(NEIGHBOURS);
-                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
-                self.train(config, |session| training.run(session))
+                set_epochs(config, method.epochs(data.rows()));
+                method.check_data(gpu, data).map_err(failure)?;
+                self.train(config, |key| method.start(gpu, data, key), variational::Training::run)
             }
             PARTITION => {
                 let method = partition(config)?;
-                let [pretrain, epochs] = method.epochs(self.data.rows());
-                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
-                method.check_data(self.gpu, self.data).map_err(failure)?;
-                self.headline();
-                self.progress.note(NEIGHBOURS);
-                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
-                self.train(config, |session| training.run(session))
+                set_epochs(config, method.epochs(data.rows()));
+                method.check_data(gpu, data).map_err(failure)?;
+                self.train(config, |key| method.start(gpu, data, key), partition::Training::run)
             }
             ENTROPY => {
                 let method = entropy(config)?;
-                config.epochs = Some(method.epochs(self.data.rows()));
-                method.check_data(self.gpu, self.data).map_err(failure)?;
-                self.headline();
-                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
-                let (dir, outcome) = self.train(config, |session| training.run(session))?;
+                set_epochs(config, method.epochs(data.rows()));
+                method.check_data(gpu, data).map_err(failure)?;
+                let (dir, outcome) = self.train(config, |key| method.start(gpu, data, key), entropy::Training::run)?;
                 let learned = if sizes_of(config)? == GroupSizes::Learned { outcome.learned } else { None };
                 Ok((dir, Outcome { learned, ..outcome }))
             }
             DEC | IDEC => {
                 let method = dec(config)?;
-                let [pretrain, epochs] = method.epochs(self.data.rows());
-                (config.pretrain_epochs, config.epochs) = (Some(pretrain), Some(epochs));
-                method.check_data(self.gpu, self.data).map_err(failure)?;
-                self.headline();
-                let training = method.start(self.gpu, self.data, key).map_err(failure)?;
-                self.train(config, |session| training.run(session))
+                set_epochs(config, method.epochs(data.rows()));
+                method.check_data(gpu, data).map_err(failure)?;
+                self.train(config, |key| method.start(gpu, data, key), dec::Training::run)
             }
             method => {
                 self.headline();
-                let outcome = baseline(method, config, self.data, self.gpu)?;
+                let outcome = baseline(method, config, data, gpu)?;
                 Ok((RunDir::create(&self.args.out, config)?, outcome))
             }
         }
@@ -121,42 +111,71 @@ impl Job<'_> {
         self.progress.note(&format!("{} rows of {} on {adapter}", data.rows(), data.name()));
     }
 
-    /// Runs what trains in epochs, with a run directory, a checkpoint, and progress.
-    fn train<F: Fitted + 'static>(
+    /// Trains what has epochs, with a run directory, checkpoints, and progress: `build` makes a model for a key, `run` trains
+    /// it. Of several starts the one with the lowest objective is kept.
+    fn train<T, F: Fitted + 'static>(
         &mut self,
         config: &Config,
-        run: impl FnOnce(&mut Session<'_>) -> softurn::Result<F>,
+        build: impl Fn(Key) -> softurn::Result<T>,
+        run: impl Fn(T, &mut Session<'_>) -> softurn::Result<F>,
     ) -> Result<(RunDir, Outcome)> {
-        let args = self.args;
+        let (args, stop, rows, key) = (self.args, self.stop, self.data.rows(), Key::new(config.seed));
+        // The method entropy has starts of its own.
+        let starts = if config.method == ENTROPY { 1 } else { config.starts.unwrap_or(1) };
+        self.headline();
+        if !config.is_linear() && ![DEC, IDEC].contains(&config.method.as_str()) {
+            self.progress.note(NEIGHBOURS);
+        }
+        // What is wrong with a model shows before anything is written.
+        let mut first = Some(build(key).map_err(failure)?);
         let dir = if args.resume { RunDir::open(&args.out)? } else { RunDir::create(&args.out, config)? };
-        let mut written = Ok(());
-        let mut observe = |event: &Event| {
-            let result = record(event, &dir, self.progress, self.data.rows());
-            if written.is_ok() {
-                written = result;
-            }
-        };
-        let mut session = Session {
-            checkpoint: Some(dir.file(CHECKPOINT)),
-            resume: args.resume,
-            fingerprint: config.hash(),
-            stop: Some(self.stop),
-            observer: Some(&mut observe),
-        };
-        let fitted = run(&mut session);
+        let (mut start, mut written) = (0, Ok(()));
+        let fitted = best_of(starts, key, |key| {
+            let training = match first.take() {
+                Some(training) => training,
+                None => build(key)?,
+            };
+            start += 1;
+            let checkpoint =
+                dir.file(&if start == 1 { CHECKPOINT.into() } else { format!("start-{start}-{CHECKPOINT}") });
+            let mut observe = |event: &Event| {
+                let result = record(event, &dir, self.progress, rows, (starts > 1).then_some(start));
+                if written.is_ok() {
+                    written = result;
+                }
+            };
+            let mut session = Session {
+                // A run may have ended before it came to this start.
+                resume: args.resume && (start == 1 || checkpoint.exists()),
+                checkpoint: Some(checkpoint),
+                fingerprint: config.hash(),
+                stop: Some(stop),
+                observer: Some(&mut observe),
+            };
+            run(training, &mut session)
+        });
         written?;
-        let fitted = fitted.map_err(failure)?;
+        let (fitted, objectives) = fitted.map_err(failure)?;
         let (seconds, samples) = totals(&dir)?;
         let outcome = Outcome {
             probabilities: fitted.predict_proba(self.data).map_err(failure)?,
             latent: fitted.transform(self.data).map_err(failure)?,
-            shown: (0..self.data.rows()).collect(),
+            shown: (0..rows).collect(),
             learned: fitted.group_proportions().map_err(failure)?,
             model: Box::new(fitted),
+            objectives,
             seconds,
             samples,
         };
         Ok((dir, outcome))
+    }
+}
+
+/// The epochs that a method has chosen for its data become those of the run.
+fn set_epochs(config: &mut Config, [pretrain, epochs]: [usize; 2]) {
+    config.epochs = Some(epochs);
+    if !config.is_linear() {
+        config.pretrain_epochs = Some(pretrain);
     }
 }
 
@@ -183,6 +202,7 @@ fn variational(config: &Config) -> Result<Variational> {
             Prior::Exchangeable => variational::Prior::Exchangeable,
         })
         .start(start(config.start))
+        .channels(config.channels.clone().unwrap_or_default())
         .hidden(config.hidden.clone())
         .latent(config.latent)
         .batch(config.batch)
@@ -197,11 +217,11 @@ fn variational(config: &Config) -> Result<Variational> {
     params.check().map_err(failure)
 }
 
-fn start(start: Start) -> variational::Start {
+fn start(start: Start) -> clustering::Start {
     match start {
-        Start::Best => variational::Start::Best,
-        Start::Kmeans => variational::Start::KMeans,
-        Start::Joined => variational::Start::Joined,
+        Start::Best => clustering::Start::Best,
+        Start::Kmeans => clustering::Start::KMeans,
+        Start::Joined => clustering::Start::Joined,
     }
 }
 
@@ -212,6 +232,7 @@ fn partition(config: &Config) -> Result<Partition> {
             Some(Weights::Learned) => partition::Weights::Learned,
         })
         .start(start(config.start))
+        .channels(config.channels.clone().unwrap_or_default())
         .hidden(config.hidden.clone())
         .latent(config.latent)
         .batch(config.batch)
@@ -243,10 +264,15 @@ fn entropy(config: &Config) -> Result<Entropy> {
             Some(Loss::Collision) => entropy::Loss::Collision,
         })
         .sizes(sizes_of(config)?)
+        .start(start(config.start))
+        .channels(config.channels.clone().unwrap_or_default())
         .hidden(if config.is_linear() { Vec::new() } else { config.hidden.clone() })
-        .learning_rate(config.learning_rate as f32);
-    if config.batch > 0 {
-        params = params.batch(config.batch);
+        .latent(config.latent)
+        .learning_rate(config.learning_rate as f32)
+        // A batch has no more rows than there are.
+        .batch(if config.batch > 0 { config.batch } else { usize::MAX });
+    if let Some(epochs) = config.pretrain_epochs {
+        params = params.pretrain_epochs(epochs);
     }
     if let Some(lambda) = config.lambda {
         params = params.lambda(lambda as f32);
@@ -268,6 +294,7 @@ fn entropy(config: &Config) -> Result<Entropy> {
 
 fn dec(config: &Config) -> Result<Dec> {
     let mut params = if config.method == IDEC { Dec::idec(config.k) } else { Dec::params(config.k) }
+        .channels(config.channels.clone().unwrap_or_default())
         .hidden(config.hidden.clone())
         .latent(config.latent)
         .batch(config.batch)
@@ -308,12 +335,20 @@ fn totals(dir: &RunDir) -> Result<(f64, f64)> {
 }
 
 /// Shows an event and writes what is to be kept of it.
-fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize) -> Result<()> {
+fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize, start: Option<usize>) -> Result<()> {
+    let start = json!(start);
+    let append = |name: &str, mut line: Value| {
+        if !start.is_null() {
+            line["start"] = start.clone();
+        }
+        dir.append(name, &line)
+    };
     match event {
         Event::Resumed(at) => {
             // What was measured after the checkpoint is measured again.
             for name in [METRICS, TIMING] {
-                dir.cut_back(name, |line| line["step"].as_u64().is_some_and(|step| step <= at.step))?;
+                let kept = |line: &Value| line["step"].as_u64().is_some_and(|step| step <= at.step);
+                dir.cut_back(name, |line| line["start"] != start || kept(line))?;
             }
         }
         Event::Phase { name, done, epochs, .. } => progress.begin(name, *done, *epochs, rows),
@@ -324,8 +359,11 @@ fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize) -> 
             let line = json!({
                 "phase": phase, "epoch": epoch, "step": step, "losses": object(losses), "metrics": object(metrics)
             });
-            dir.append(METRICS, &line)?;
-            dir.append(TIMING, &json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds}))?;
+            append(METRICS, line)?;
+            dir.append(
+                TIMING,
+                &json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds, "start": start}),
+            )?;
             progress.epoch(*epoch, losses[0].1);
         }
     }
@@ -345,14 +383,20 @@ pub fn baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Res
         if config.method == method && config.batch > 0 {
             params = params.batch(config.batch);
         }
+        if let Some(starts) = config.starts.filter(|_| config.method == method) {
+            params = params.starts(starts);
+        }
         let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
         let latent = fitted.scaled(&sample);
         (Box::new(fitted), latent)
     } else {
-        let params = GaussianMixture::params(config.k).covariance(match config.covariance {
+        let mut params = GaussianMixture::params(config.k).covariance(match config.covariance {
             Some(Covariance::Full) => gmm::Covariance::Full,
             Some(Covariance::Diagonal) | None => gmm::Covariance::Diagonal,
         });
+        if let Some(starts) = config.starts.filter(|_| config.method == method) {
+            params = params.starts(starts);
+        }
         let fitted = params.check().and_then(|method| method.fit(gpu, data, key)).map_err(failure)?;
         let latent = fitted.scaled(&sample);
         (Box::new(fitted), latent)
@@ -362,6 +406,7 @@ pub fn baseline(method: &str, config: &Config, data: &Dataset, gpu: &Gpu) -> Res
         probabilities: model.predict_proba(data).map_err(failure)?,
         latent: latent.map_err(failure)?,
         learned: model.group_proportions().map_err(failure)?,
+        objectives: vec![model.objective()],
         model,
         shown,
         seconds,

@@ -9,7 +9,7 @@ use softurn::metrics;
 use softurn::{Gpu, GpuConfig, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::Config;
+use crate::config::{Config, Kind};
 use crate::failure::{Failure, Result};
 use crate::fit::{self, Job, Outcome};
 use crate::methods::{self, ENTROPY};
@@ -80,6 +80,13 @@ fn bad(error: data::DataError) -> Failure {
 
 fn load(config: &Config) -> Result<Dataset> {
     let data = load_rows(&config.data, config.label_column.as_deref(), config.rows)?;
+    let data = match config.kind {
+        Some(Kind::Embedding) => data.into_embedding().map_err(bad)?,
+        Some(Kind::Table) if data.image().is_some() => {
+            return Err(Failure::bad_input("--kind", format!("{} holds images", data.name())));
+        }
+        Some(Kind::Table) | None => data,
+    };
     let data = match &config.labels {
         Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad)?,
         None => data,
@@ -189,6 +196,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         group_sizes,
         proportion_error: proportion_error(config.k, &clusters, ids, outcome.learned.as_deref()),
         learned_sizes: outcome.learned,
+        objectives: outcome.objectives,
         seconds: outcome.seconds,
         samples_per_second,
     })
@@ -217,10 +225,13 @@ fn phases(dir: &RunDir) -> Result<Vec<Phase>> {
     };
     let timing = fit::lines(dir, TIMING)?;
     for (line, time) in fit::lines(dir, METRICS)?.iter().zip(&timing) {
-        let name = line["phase"].as_str().unwrap_or_default();
+        let mut name = line["phase"].as_str().unwrap_or_default().to_owned();
+        if let Some(start) = line["start"].as_u64() {
+            name += &format!(", start {start}");
+        }
         if phases.last().is_none_or(|phase| phase.name != name) {
             phases.push(Phase {
-                name: name.into(),
+                name,
                 epochs: 0,
                 losses: Vec::new(),
                 metrics: Vec::new(),

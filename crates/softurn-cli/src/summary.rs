@@ -40,6 +40,8 @@ pub struct Summary {
     pub learned_sizes: Option<Vec<f64>>,
     /// The L1 error of those sizes as shares, groups matched to the true classes.
     pub proportion_error: Option<f64>,
+    /// What each start reached; the lowest is that of the result.
+    pub objectives: Vec<f64>,
     /// Wall time of the training.
     pub seconds: f64,
     /// Rows processed per second of training.
@@ -61,6 +63,10 @@ impl Summary {
         line(&format!("{:.15}", self.prior_or_method()), &self.scores);
         for baseline in &self.baselines {
             line(&baseline.name, &baseline.scores);
+        }
+        if self.objectives.len() > 1 {
+            let objectives: Vec<String> = self.objectives.iter().map(|objective| format!("{objective:.4}")).collect();
+            text += &format!("\nobjectives of {} starts: {}\n", objectives.len(), objectives.join(", "));
         }
         let rate = thousands(self.samples_per_second.round() as u64);
         text += &format!("\n{} on {}, {rate} samples/s\n", seconds(self.seconds), self.adapter);

@@ -97,6 +97,11 @@ fn bad_settings_are_one_line_that_names_the_key() {
         ("--data digits --k 5 --method entropy --batch 0 --out OUT", "--batch"),
         ("--data digits --k 5 --method entropy --starts two --out OUT", "--starts"),
         ("--data digits --k 5 --hidden 0 --out OUT", "--hidden"),
+        ("--data digits --k 5 --channels 8,0 --out OUT", "--channels"),
+        ("--data digits --k 5 --method kmeans --channels 8 --out OUT", "--channels: is a setting of --method"),
+        ("--data digits --k 5 --method entropy --hidden 0 --channels 8 --out OUT", "--channels: convolutions"),
+        ("--data digits --k 5 --method kmeans --starts 0 --out OUT", "--starts"),
+        ("--data digits --k 5 --kind pixels --out OUT", "--kind"),
         ("--data digits --k 5 --sizes uniform --out OUT", "--sizes: is a setting of --method entropy"),
         ("--data digits --k 5 --method kmeans --gamma 1 --out OUT", "--gamma: is a setting of --method entropy"),
     ] {
@@ -139,8 +144,8 @@ fn a_linear_model_has_defaults_of_its_own() {
     let words = format!("--data digits --k 5 --method entropy --out {}/run", folder.path().display());
     let config = |more: &str| configure(&cluster(&format!("{words} {more}")).expect("arguments")).expect("good");
     let [deep, linear, set] = ["", "--hidden 0", "--hidden 0 --batch 9"].map(config);
-    assert_eq!((deep.is_linear(), deep.batch, deep.learning_rate), (false, 256, 1e-3));
-    assert_eq!((linear.is_linear(), linear.batch, linear.learning_rate), (true, 0, 5e-2));
+    assert_eq!((deep.is_linear(), deep.batch, deep.learning_rate), (false, 256, 5e-4));
+    assert_eq!((linear.is_linear(), linear.batch, linear.learning_rate), (true, 2048, 5e-2));
     assert_eq!((set.is_linear(), set.batch), (true, 9));
 }
 

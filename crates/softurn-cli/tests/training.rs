@@ -76,6 +76,28 @@ fn the_seed_decides_every_bit() {
     assert_ne!(read(&first, "assignments.csv"), read(&other, "assignments.csv"));
 }
 
+/// Two starts, of which the better is kept, with a stop in the second one.
+#[test]
+fn starts_are_resumed_where_they_were_stopped() {
+    let folder = tempfile::tempdir().expect("folder");
+    let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+    let words =
+        format!("{SMALL} --channels 3 --method idec --starts 2 --pretrain-epochs 40 --epochs 40 --quiet --json");
+    let summary = |output: Output| serde_json::from_slice::<Value>(&output.stdout).expect("one object");
+    let first = summary(succeed(&words, &whole));
+    let objectives: Vec<f64> = serde_json::from_value(first["objectives"].clone()).expect("numbers");
+    assert!(objectives.len() == 2 && objectives[0] != objectives[1], "{objectives:?}");
+    assert!(read(&whole, "report.html").contains("pretrain, start 2"));
+
+    let mut child = program(&words, &stopped).spawn().expect("the program starts");
+    assert!(wait(&mut child, &stopped, |text| text.contains("\"start\":2")), "the run was too quick to be killed");
+    child.kill().expect("a kill");
+    child.wait().expect("a child");
+    let again = summary(succeed("--resume --json --quiet", &stopped));
+    assert_same(&whole, &stopped);
+    assert_eq!((&again["objectives"], &again["scores"]), (&first["objectives"], &first["scores"]));
+}
+
 /// Waits until the run has written what `ready` looks for; false if it ended before.
 fn wait(child: &mut Child, out: &Path, ready: impl Fn(&str) -> bool) -> bool {
     let began = Instant::now();
@@ -317,6 +339,11 @@ fn bad_input_is_code_2_one_line_that_names_the_argument_and_no_directory() {
         (format!("{digits} --keep 1,1,1,1,1,1,1,1,1,0"), "--keep: "),
         (format!("{digits} --hidden 100000000"), "--hidden: "),
         (format!("{digits} --hidden 16,0"), "--hidden: "),
+        (format!("{digits} --channels 4,4,4,4"), "--channels: "),
+        (format!("{digits} --method dec --channels 100000000"), "--channels: "),
+        (format!("--data {plain} --k 3 --channels 4"), "--channels: "),
+        (format!("{digits} --kind embedding"), "--kind: "),
+        (format!("{digits} --kind table"), "--kind: "),
         (format!("{digits} --latent 100000000"), "--latent: "),
         (format!("{digits} --latent {}", i64::MAX), "--latent: "),
         (format!("{digits} --batch {}", i64::MAX), "--batch: "),

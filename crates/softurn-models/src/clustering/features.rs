@@ -26,7 +26,8 @@ pub(super) fn view(x: &Tensor, image: Option<ImageShape>, key: Key) -> Result<Te
 }
 
 /// Columns of a table less their mean, over their standard deviation, both of the rows that a model was fitted on; a
-/// constant column becomes 0. Images stay as they are.
+/// constant column becomes 0. Columns of an embedding are divided by one number, the root of their mean variance. Images
+/// stay as they are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Scaling {
     columns: usize,
@@ -46,7 +47,17 @@ impl Scaling {
             let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
             [mean, variance.sqrt().recip()]
         };
-        let table = (data.kind() == Kind::Table).then(|| data.features().columns().into_iter().map(column).collect());
+        let mut table = None;
+        if data.kind() != Kind::Images {
+            let mut columns: Vec<[f64; 2]> = data.features().columns().into_iter().map(column).collect();
+            if data.kind() == Kind::Embedding {
+                let variance = |&[_, scale]: &[f64; 2]| if scale > 0.0 { scale.powi(-2) } else { 0.0 };
+                let mean = columns.iter().map(variance).sum::<f64>() / columns.len() as f64;
+                let common = if mean > 0.0 { mean.sqrt().recip() } else { 0.0 };
+                columns.iter_mut().for_each(|[_, scale]| *scale = common);
+            }
+            table = Some(columns);
+        }
         Self { columns: data.cols(), table }
     }
 
@@ -138,4 +149,25 @@ impl Scaling {
 
 fn scaled(value: f32, [mean, scale]: &[f64; 2]) -> f32 {
     ((f64::from(value) - mean) * scale) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn tables_are_scaled_by_column_and_embeddings_as_a_whole() {
+        let table = Dataset::table("t", array![[1.0, 5.0, 4.0], [3.0, 5.0, 10.0]]).unwrap();
+        let scaled = |data: &Dataset| Scaling::of(data).apply(data).unwrap();
+        assert_eq!(scaled(&table), array![[-1.0, 0.0, -1.0], [1.0, 0.0, 1.0]]);
+        let common = (10.0f32 / 3.0).sqrt();
+        let expected = array![[-1.0, 0.0, -3.0], [1.0, 0.0, 3.0]] / common;
+        let embedding = table.clone().into_embedding().unwrap();
+        assert!(scaled(&embedding).iter().zip(&expected).all(|(a, b): (&f32, &f32)| (a - b).abs() < 1e-6));
+        let digits = crate::data::load("digits", Some(3)).unwrap();
+        assert_eq!(&scaled(&digits), digits.features());
+        assert!(digits.into_embedding().unwrap_err().to_string().starts_with("--kind:"));
+    }
 }

@@ -30,6 +30,10 @@ pub trait Fitted: Debug {
     /// Those of the device.
     fn group_proportions(&self) -> Result<Option<Vec<f64>>>;
 
+    /// What the fit minimised, over all rows that were fitted: the lower of two models of the same settings is the better.
+    /// The inertia, the mean negative log-likelihood, or the loss of the last phase.
+    fn objective(&self) -> f64;
+
     /// The most likely group of each row.
     ///
     /// # Errors
@@ -56,7 +60,7 @@ pub trait Fitted: Debug {
 }
 
 macro_rules! fitted {
-    ($($method:ident: $proportions:expr),* $(,)?) => {$(
+    ($($method:ident: $objective:expr, $proportions:expr;)*) => {$(
         impl Fitted for $method {
             fn labels(&self) -> &[u32] {
                 self.labels()
@@ -69,6 +73,11 @@ macro_rules! fitted {
             fn group_proportions(&self) -> Result<Option<Vec<f64>>> {
                 let proportions: fn(&Self) -> Result<Option<Vec<f64>>> = $proportions;
                 proportions(self)
+            }
+
+            fn objective(&self) -> f64 {
+                let objective: fn(&Self) -> f64 = $objective;
+                objective(self)
             }
 
             fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
@@ -91,12 +100,12 @@ macro_rules! fitted {
 }
 
 fitted!(
-    FittedKMeans: |_| Ok(None),
-    FittedDec: |_| Ok(None),
-    FittedGaussianMixture: |fitted| Ok(Some(fitted.weights().to_vec())),
-    FittedEntropy: |fitted| fitted.group_proportions().map(doubles),
-    FittedPartition: |fitted| fitted.group_proportions().map(doubles),
-    FittedVariational: |fitted| fitted.group_proportions().map(doubles),
+    FittedKMeans: |fitted| fitted.inertia(), |_| Ok(None);
+    FittedDec: |fitted| fitted.objective(), |_| Ok(None);
+    FittedGaussianMixture: |fitted| -fitted.log_likelihood(), |fitted| Ok(Some(fitted.weights().to_vec()));
+    FittedEntropy: |fitted| fitted.score().objective(), |fitted| fitted.group_proportions().map(doubles);
+    FittedPartition: |fitted| fitted.objective(), |fitted| fitted.group_proportions().map(doubles);
+    FittedVariational: |fitted| fitted.objective(), |fitted| fitted.group_proportions().map(doubles);
 );
 
 fn doubles(proportions: Vec<f32>) -> Option<Vec<f64>> {

@@ -1,6 +1,8 @@
-//! How many groups: numbers of groups compared without labels.
+//! What to keep without labels: of several fits the best, and how many groups.
 //!
-//! Two criteria that agree where groups are round and apart, and that are both shown because neither is always right: the
+//! [`best_of`] fits again and again from other random numbers and keeps the lowest objective.
+//!
+//! For numbers of groups, two criteria that agree where groups are round and apart, and that are both shown because neither is always right: the
 //! mean log-likelihood of rows that a Gaussian mixture was not fitted on (cross-validation, Smyth 2000; of a table's
 //! standardised columns), and the silhouette of its groups (Rousseeuw 1987). For rows that need a deep method, compare on what it makes of them (`transform`).
 
@@ -8,6 +10,7 @@ use std::ops::RangeInclusive;
 
 use softurn_kernels::{Gpu, Key};
 
+use super::Fitted;
 use super::gmm::{Covariance, GaussianMixture};
 use crate::data::Dataset;
 use crate::metrics::silhouette_sampled;
@@ -16,10 +19,44 @@ use crate::{Error, Result};
 
 /// Parts that the rows are split into; each is held out once.
 const FOLDS: usize = 5;
+/// The children of a key that further starts take.
+const START: u64 = 0x7374_6172;
 /// Starts of each mixture.
 const STARTS: usize = 5;
 /// Rows that the silhouette, whose cost grows with their square, is taken over.
 const SILHOUETTE_ROWS: usize = 2000;
+
+/// Fits `starts` times, each time with a key of its own, the first time with `key` itself, and keeps the model with the
+/// lowest objective. Returns it with the objectives of all.
+///
+/// ```no_run
+/// use softurn_kernels::{Gpu, GpuConfig, Key};
+/// use softurn_models::clustering::{Fitted, dec::Dec, selection::best_of};
+/// use softurn_models::data;
+///
+/// let gpu = Gpu::new(GpuConfig::default())?;
+/// let (digits, method) = (data::load("digits", None)?, Dec::idec(10).check()?);
+/// let (fitted, objectives) = best_of(3, Key::new(0), |key| method.fit(&gpu, &digits, key))?;
+/// println!("{} of {objectives:?}", fitted.objective());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When `starts` is 0, and those of the fits.
+pub fn best_of<F: Fitted>(starts: usize, key: Key, mut fit: impl FnMut(Key) -> Result<F>) -> Result<(F, Vec<f64>)> {
+    let mut best = None;
+    let mut objectives = Vec::with_capacity(starts);
+    for start in 0..starts {
+        let fitted = fit(if start == 0 { key } else { key.child(START + start as u64) })?;
+        let objective = fitted.objective();
+        objectives.push(objective);
+        if best.as_ref().is_none_or(|best: &F| objective < best.objective()) {
+            best = Some(fitted);
+        }
+    }
+    let best = best.ok_or_else(|| Error::argument("starts", "must be at least 1"))?;
+    Ok((best, objectives))
+}
 
 /// What speaks for a number of groups.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,6 +142,7 @@ mod tests {
     use softurn_kernels::{Gpu, GpuConfig, Key};
 
     use super::*;
+    use crate::clustering::kmeans::KMeans;
 
     /// Three Gaussians of unequal size on a plane.
     fn three(gpu: &Gpu) -> Dataset {
@@ -126,6 +164,24 @@ mod tests {
         assert_eq!(best_by_likelihood(&candidates).unwrap().k, 3, "{candidates:?}");
         assert_eq!(best_by_silhouette(&candidates).unwrap().k, 3, "{candidates:?}");
         assert_eq!(best_by_silhouette(&[]), None);
+    }
+
+    #[test]
+    fn the_lowest_objective_is_kept() {
+        let gpu = Gpu::new(GpuConfig::default()).unwrap_or_else(|error| panic!("{error}"));
+        let (data, method) = (three(&gpu), KMeans::params(6).starts(1).check().unwrap());
+        let mut keys = Vec::new();
+        let (best, objectives) = best_of(4, Key::new(5), |key| {
+            keys.push(key);
+            method.fit(&gpu, &data, key)
+        })
+        .unwrap();
+        assert_eq!((keys[0], objectives.len()), (Key::new(5), 4));
+        assert!(objectives.iter().any(|&objective| objective > best.objective()), "{objectives:?}");
+        assert_eq!(best.objective(), objectives.iter().copied().fold(f64::INFINITY, f64::min));
+        let at = objectives.iter().position(|&objective| objective == best.objective()).unwrap();
+        assert_eq!(method.fit(&gpu, &data, keys[at]).unwrap().labels(), best.labels());
+        assert!(best_of(0, Key::new(5), |key| method.fit(&gpu, &data, key)).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use softurn_kernels::Key;
 use super::{Argument, DataError};
 
 /// Height, width and channels of the image that each row holds, in that order of axes, the channel running fastest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageShape {
     /// Rows of pixels.
     pub height: usize,
@@ -37,8 +37,11 @@ impl ImageShape {
 pub enum Kind {
     /// Pixels in `[0, 1]`.
     Images,
-    /// Columns of any unit and range.
+    /// Columns of any unit and range: models scale each by its own deviation.
     Table,
+    /// Coordinates of one space, such as principal components or a network's features, whose scales say how much they
+    /// matter: models scale all columns by one deviation.
+    Embedding,
 }
 
 /// The true group of every row: `names[ids[row]]`.
@@ -176,6 +179,19 @@ impl Dataset {
             data.features.mapv_inplace(|value| value / largest);
         }
         Ok(data)
+    }
+
+    /// The same rows, taken for coordinates of one space.
+    ///
+    /// # Errors
+    /// [`DataError::Malformed`] when they are images.
+    pub fn into_embedding(mut self) -> Result<Self, DataError> {
+        if self.kind == Kind::Images {
+            let reason = "images are no embedding".into();
+            return Err(DataError::Malformed { argument: Argument::Kind, source_name: self.name, reason });
+        }
+        self.kind = Kind::Embedding;
+        Ok(self)
     }
 
     /// The same data with the true groups of the rows.
@@ -321,7 +337,7 @@ impl Dataset {
         self.image
     }
 
-    /// Images or a table.
+    /// Images, a table or an embedding.
     pub fn kind(&self) -> Kind {
         self.kind
     }

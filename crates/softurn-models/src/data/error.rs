@@ -11,6 +11,8 @@ pub enum Argument {
     Labels,
     /// `--label-column`: the column of a csv file that holds the true groups.
     LabelColumn,
+    /// `--kind`: what the columns of a table are.
+    Kind,
     /// `--rows`: how many of the first rows to use.
     Rows,
 }
@@ -21,6 +23,7 @@ impl fmt::Display for Argument {
             Self::Data => "--data",
             Self::Labels => "--labels",
             Self::LabelColumn => "--label-column",
+            Self::Kind => "--kind",
             Self::Rows => "--rows",
         })
     }

@@ -42,6 +42,11 @@ impl Linear {
         &self.weight
     }
 
+    /// `b`, `[outputs]`.
+    pub fn bias(&self) -> &Param {
+        &self.bias
+    }
+
     /// `[rows, inputs]` to `[rows, outputs]`. With `frozen`, no gradient reaches the layer's own parameters.
     ///
     /// # Errors

@@ -195,6 +195,34 @@ impl History {
     }
 }
 
+/// The mean of what the last phase minimises over all rows, without learning, in batches that drop an incomplete last one.
+/// The same key brings the same views and noise: models of the same settings can be compared.
+///
+/// # Errors
+/// What the objective meets.
+pub(crate) fn evaluate(
+    gpu: &Gpu,
+    objective: &impl Objective,
+    parameters: &Parameters,
+    [rows, batch]: [usize; 2],
+    key: Key,
+) -> Result<f64> {
+    let last = objective.phases().len() - 1;
+    let [order_key, steps_key] = key.split();
+    let keys = |step: usize| steps_key.child(step as u64);
+    let shuffled = batches::shuffled(rows, batch, order_key).into_iter().enumerate();
+    let batches: Vec<_> = shuffled.map(|(step, rows)| objective.rows(last, rows, keys(step))).collect();
+    let (mut total, steps) = (0.0, batches.len() as f64);
+    for (step, batch) in batches::upload(gpu, batches)?.into_iter().enumerate() {
+        let tape = Tape::new(gpu);
+        total += f64::from(objective.losses(last, &tape, parameters, &batch, keys(step))?[0].1.item()?);
+    }
+    Ok(total / steps)
+}
+
+/// The child of a fit's key for [`evaluate`].
+pub(crate) const EVALUATION: u64 = 0x6f62_6a65;
+
 /// Runs all phases over `rows` rows in batches of `batch`, dropping an incomplete last batch of each epoch.
 ///
 /// # Errors

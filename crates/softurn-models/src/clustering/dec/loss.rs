@@ -3,15 +3,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use softurn_autodiff::{Param, Parameters, Tape, Var};
-use softurn_kernels::ops::matmul::Activation;
 use softurn_kernels::ops::{gather, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use super::{BLOCK, Params};
+use super::Params;
 use crate::clustering::features::Scaling;
 use crate::clustering::kmeans::KMeans;
-use crate::data::Dataset;
-use crate::nn::Mlp;
+use crate::clustering::network::{Decoder, Encoder, Layers};
+use crate::data::{Dataset, ImageShape};
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
 use crate::{Error, Result};
 
@@ -23,11 +22,12 @@ const LN_TAU: f32 = 1.837_877_1;
 pub(super) struct Model {
     pub(super) params: Params,
     pub(super) scaling: Scaling,
+    pub(super) layers: Layers,
     pub(super) gpu: Gpu,
     rows: Option<Rows>,
     row_count: usize,
-    encoder: Mlp,
-    decoder: Mlp,
+    encoder: Encoder,
+    decoder: Decoder,
     centres: Param,
     /// Log-variances of 0, `[k, latent]`.
     unit: Tensor,
@@ -55,7 +55,7 @@ impl Model {
         gpu: &Gpu,
         params: &Params,
         scaling: Scaling,
-        columns: usize,
+        image: Option<ImageShape>,
         data: Option<&Dataset>,
         parameters: &mut Parameters,
         key: Key,
@@ -65,19 +65,17 @@ impl Model {
             None => None,
         };
         let row_count = data.map_or(0, Dataset::rows);
-        let mut widths = vec![columns];
-        widths.extend(&params.hidden);
-        widths.push(params.latent);
-        let mirrored: Vec<usize> = widths.iter().rev().copied().collect();
+        let layers = Layers::new(scaling.columns(), image, &params.channels, &params.hidden);
         let [encoder_key, decoder_key] = key.split();
-        let encoder = Mlp::new(parameters, "encoder", &widths, Activation::None, encoder_key)?;
-        let decoder = Mlp::new(parameters, "decoder", &mirrored, Activation::None, decoder_key)?;
+        let encoder = layers.encoder(parameters, "encoder", Some(params.latent), encoder_key)?;
+        let decoder = layers.decoder(parameters, "decoder", params.latent, decoder_key)?;
         let centres = parameters.zeros("centres", [params.k, params.latent])?;
         let [pretrain, epochs] = params.resolved_epochs(row_count);
         let phase = |name, epochs| Phase { name, epochs, learning_rate: params.learning_rate, warm_up: 20 };
         Ok(Self {
             params: params.clone(),
             scaling,
+            layers,
             gpu: gpu.clone(),
             rows,
             row_count,
@@ -118,7 +116,7 @@ impl Model {
     /// `q` of the rows that are learned from, on the host.
     fn all_assignments(&self, parameters: &Parameters) -> Result<Vec<f32>> {
         let mut q = Vec::with_capacity(self.row_count * self.params.k);
-        for block in self.rows()?.blocks(BLOCK) {
+        for block in self.rows()?.blocks(self.layers.block()) {
             q.extend(self.assignments(parameters, &block?)?.read()?);
         }
         Ok(q)
@@ -180,7 +178,7 @@ impl Objective for Model {
             return Ok(());
         }
         let mut places = Vec::with_capacity(self.row_count * self.params.latent);
-        for block in self.rows()?.blocks(BLOCK) {
+        for block in self.rows()?.blocks(self.layers.block()) {
             places.extend(self.encode(parameters, &block?)?.read()?);
         }
         let places = self.gpu.tensor(&places, [self.row_count, self.params.latent])?;
@@ -200,7 +198,7 @@ impl Objective for Model {
         let x = self.rows()?.batch(batch)?;
         let z = self.encoder.forward(tape, parameters, &tape.constant(&x), false)?;
         let reconstruction = |weight: f32| -> Result<Var<'t>> {
-            Ok(self.decoder.forward(tape, parameters, &z, false)?.squared_error(&x)?.mean()?.affine(weight, 0.0)?)
+            Ok(self.decoder.forward(tape, parameters, &z)?.squared_error(&x)?.mean()?.affine(weight, 0.0)?)
         };
         if phase == 0 {
             // The mean over the columns, so that one learning rate suits data of any width.

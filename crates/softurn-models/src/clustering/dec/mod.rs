@@ -24,11 +24,9 @@ use super::features::Scaling;
 use super::saved::{Reader, Writer};
 use super::tally::group_sizes;
 use crate::Result;
-use crate::data::Dataset;
+use crate::data::{Dataset, ImageShape};
 use crate::train::{self, Session};
 
-/// Rows that are encoded at once when nothing is learned.
-const BLOCK: usize = 4096;
 /// The weight of reconstruction in [`Dec::idec`].
 const RECONSTRUCTION: f32 = 0.1;
 
@@ -94,7 +92,7 @@ impl Dec {
         let [init_key, key] = key.split();
         let mut parameters = Parameters::new(gpu);
         let scaling = Scaling::of(data);
-        let model = Model::new(gpu, &self.params, scaling, data.cols(), Some(data), &mut parameters, init_key)?;
+        let model = Model::new(gpu, &self.params, scaling, data.image(), Some(data), &mut parameters, init_key)?;
         Ok(Training { model, parameters, sizes: [data.rows(), self.params.batch.min(data.rows())], key })
     }
 
@@ -122,8 +120,10 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedDec> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
+        let key = self.key.child(train::EVALUATION);
+        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, key)?;
         let labels = self.model.labels(&self.parameters)?;
-        Ok(FittedDec { model: self.model, parameters: self.parameters, labels })
+        Ok(FittedDec { model: self.model, parameters: self.parameters, labels, objective })
     }
 }
 
@@ -133,12 +133,18 @@ pub struct FittedDec {
     model: Model,
     parameters: Parameters,
     labels: Vec<u32>,
+    objective: f64,
 }
 
 impl FittedDec {
     /// The group of every row that was fitted, each less than `k`.
     pub fn labels(&self) -> &[u32] {
         &self.labels
+    }
+
+    /// The loss of the last phase over all rows: the lower of two fits with the same settings is the better.
+    pub fn objective(&self) -> f64 {
+        self.objective
     }
 
     /// Rows in every group, `[k]`.
@@ -172,7 +178,7 @@ impl FittedDec {
     }
 
     fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
-        self.model.scaling.map(&self.model.gpu, data, BLOCK, f)
+        self.model.scaling.map(&self.model.gpu, data, self.model.layers.block(), f)
     }
 
     /// Writes the model to a safetensors file, in the place of one that may be there.
@@ -183,7 +189,11 @@ impl FittedDec {
         let mut writer = Writer::default();
         writer.parameters(&self.parameters)?;
         writer.labels(&self.labels);
-        writer.write(path.as_ref(), METHOD, &(&self.model.params, &self.model.scaling))
+        writer.write(
+            path.as_ref(),
+            METHOD,
+            &(&self.model.params, &self.model.scaling, self.model.layers.image(), self.objective),
+        )
     }
 
     /// Reads a model that [`FittedDec::save`] wrote; it predicts with the same bits.
@@ -191,16 +201,17 @@ impl FittedDec {
     /// # Errors
     /// When the file is missing, broken, of another method, or its model does not fit the adapter.
     pub fn load(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Self> {
-        let (reader, (params, scaling)): (_, (Params, Scaling)) = Reader::open(path.as_ref(), METHOD)?;
+        let (reader, (params, scaling, image, objective)): (_, Settings) = Reader::open(path.as_ref(), METHOD)?;
         let params = params.check()?.params;
         let mut parameters = Parameters::new(gpu);
-        let columns = scaling.columns();
-        let model = Model::new(gpu, &params, scaling, columns, None, &mut parameters, Key::new(0))?;
+        let model = Model::new(gpu, &params, scaling, image, None, &mut parameters, Key::new(0))?;
         reader.parameters(&mut parameters)?;
         let labels = reader.labels(params.k)?;
-        Ok(Self { model, parameters, labels })
+        Ok(Self { model, parameters, labels, objective })
     }
 }
 
 /// What files call it, with or without reconstruction.
 const METHOD: &str = "dec";
+/// What they hold besides parameters and labels.
+type Settings = (Params, Scaling, Option<ImageShape>, f64);

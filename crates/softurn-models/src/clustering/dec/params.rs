@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
-use super::{BLOCK, Dec};
+use super::Dec;
+use crate::clustering::network::{Layers, countable, fits};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -11,6 +12,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) k: usize,
+    pub(super) channels: Vec<usize>,
     pub(super) hidden: Vec<usize>,
     pub(super) latent: usize,
     pub(super) batch: usize,
@@ -26,6 +28,7 @@ impl Params {
     pub(super) fn new(k: usize, reconstruction: f32) -> Self {
         Self {
             k,
+            channels: Vec::new(),
             hidden: vec![256, 128],
             latent: 10,
             batch: 256,
@@ -36,6 +39,12 @@ impl Params {
             refresh: 140,
             tolerance: 1e-3,
         }
+    }
+
+    /// Widths of convolutional layers before the hidden ones, for images: each halves their sides. None by default.
+    pub fn channels(mut self, widths: impl Into<Vec<usize>>) -> Self {
+        self.channels = widths.into();
+        self
     }
 
     /// Widths of the encoder's hidden layers; the decoder mirrors them.
@@ -117,6 +126,9 @@ impl Params {
         if let Some((name, _)) = positive.into_iter().find(|&(_, value)| value == Some(0)) {
             return Err(Error::argument(name, "must be at least 1"));
         }
+        if self.channels.contains(&0) {
+            return Err(Error::argument("channels", "has a layer of width 0"));
+        }
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return Err(Error::argument("hidden", "needs at least one layer, and no layer of width 0"));
         }
@@ -138,34 +150,15 @@ impl Params {
         if self.k > data.rows() {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
-        // The schedule counts steps in 32 bits.
-        let steps = (data.rows() / self.batch).max(1) as u128;
+        let steps = (data.rows() / self.batch).max(1);
         let [pretrain, epochs] = self.resolved_epochs(data.rows());
-        for (name, epochs) in [("pretrain_epochs", pretrain), ("epochs", epochs)] {
-            if epochs as u128 * steps > u128::from(u32::MAX) {
-                return Err(Error::argument(name, format!("{epochs} of {steps} steps are more than {}", u32::MAX)));
-            }
-        }
-        // Checked before anything of that size is made, on the host or on the device.
-        let limit = gpu.capabilities().max_binding_bytes;
-        let fits = |argument, what: &str, elements: u128| {
-            let needed = 4 * elements;
-            if needed <= u128::from(limit) {
-                return Ok(());
-            }
-            Err(Error::argument(argument, format!("{what} needs {needed} bytes, the adapter's limit is {limit} bytes")))
-        };
-        let rows = self.batch.max(BLOCK).min(data.rows()) as u128;
-        fits("batch", "a batch of rows", rows * data.cols() as u128)?;
-        let mut widths = vec![data.cols()];
-        widths.extend(&self.hidden);
-        for pair in widths.windows(2) {
-            let what = format!("a layer of {} by {} weights", pair[0], pair[1]);
-            fits("hidden", &what, pair[0] as u128 * pair[1] as u128)?;
-            fits("hidden", "what a layer makes of its rows", rows * pair[1] as u128)?;
-        }
-        fits("latent", "the layer of the latent space", widths[widths.len() - 1] as u128 * self.latent as u128)?;
-        fits("latent", "the latent places of all rows", data.rows() as u128 * self.latent as u128)?;
-        fits("k", "the targets of all rows", data.rows() as u128 * self.k as u128)
+        countable("pretrain_epochs", pretrain, steps)?;
+        countable("epochs", epochs, steps)?;
+        let layers = Layers::new(data.cols(), data.image(), &self.channels, &self.hidden);
+        layers.check(gpu, data, self.batch.min(data.rows()))?;
+        let table = |argument, what, rows: usize, cols: usize| fits(gpu, argument, what, rows as u128 * cols as u128);
+        table("latent", "the layer of the latent space", layers.outputs(), self.latent)?;
+        table("latent", "the latent places of all rows", data.rows(), self.latent)?;
+        table("k", "the targets of all rows", data.rows(), self.k)
     }
 }

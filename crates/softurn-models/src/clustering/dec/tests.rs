@@ -51,7 +51,7 @@ fn assignments_targets_and_divergence_agree_with_f64() -> Result<()> {
     for gpu in gpus() {
         let params = Dec::params(k).latent(d).check()?.params;
         let mut parameters = Parameters::new(gpu);
-        let model = Model::new(gpu, &params, Scaling::none(2), 2, None, &mut parameters, Key::new(0))?;
+        let model = Model::new(gpu, &params, Scaling::none(2), None, None, &mut parameters, Key::new(0))?;
         let centre = parameters.iter().find(|param| param.name() == "centres").expect("centres").clone();
         parameters.set(&centre, &centres)?;
         let tape = Tape::new(gpu);

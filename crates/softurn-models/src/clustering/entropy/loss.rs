@@ -1,6 +1,6 @@
 //! The training of networks, one per start, their losses, and the objective that ranks them.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::ops::fisher_hypergeometric::Urn;
 use softurn_kernels::ops::self_label::{self, SelfLabels};
@@ -8,17 +8,34 @@ use softurn_kernels::ops::{gather, one_hot, reduce, softmax};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::network::Network;
-use super::{BLOCK, GroupSizes, Loss, Params, Score};
-use crate::Result;
-use crate::clustering::features;
-use crate::clustering::tally::sureness;
+use super::{GroupSizes, Loss, Params, Score};
+use crate::clustering::contrast::Contrast;
+use crate::clustering::network::Layers;
+use crate::clustering::tally::{group_sizes, sureness};
+use crate::clustering::{features, start};
 use crate::data::ImageShape;
 use crate::distributions::MultivariateFisherHypergeometric;
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
+use crate::{Error, Result};
 
-/// What the starts are called.
-pub(super) const STARTS: [&str; 10] =
-    ["start 1", "start 2", "start 3", "start 4", "start 5", "start 6", "start 7", "start 8", "start 9", "start 10"];
+/// What the phases of each start are called.
+pub(super) const STARTS: [[&str; 2]; 10] = [
+    ["contrast 1", "start 1"],
+    ["contrast 2", "start 2"],
+    ["contrast 3", "start 3"],
+    ["contrast 4", "start 4"],
+    ["contrast 5", "start 5"],
+    ["contrast 6", "start 6"],
+    ["contrast 7", "start 7"],
+    ["contrast 8", "start 8"],
+    ["contrast 9", "start 9"],
+    ["contrast 10", "start 10"],
+];
+/// Rows that the first groups are looked for among, at most.
+const START_ROWS: usize = 10_000;
+/// The first logits are those of spherical groups whose variance is this share of a row's mean squared distance from its
+/// centre: surer than Gaussians with few columns, and not so sure with many that nothing could move.
+const START_SPREAD: f64 = 0.1;
 /// Rows of a batch whose groups are counted for the law of the sizes, at most.
 pub(super) const SIZE_ROWS: usize = 256;
 /// By how much a step moves the log-weights of the sizes at the highest learning rate.
@@ -36,9 +53,11 @@ const COLLISION_ITERATIONS: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Model {
     params: Params,
-    image: Option<ImageShape>,
+    layers: Layers,
     rows: Rows,
     row_count: usize,
+    /// What a network is pretrained by.
+    contrast: Option<Contrast>,
     batch: usize,
     networks: Vec<Network>,
     /// The log-weights of each start's group sizes, `[1, k]`.
@@ -48,6 +67,14 @@ pub(super) struct Model {
     urn: Urn,
     /// The first rows of a batch.
     counted: Tensor,
+}
+
+/// What a phase trains, and of which start.
+enum Stage {
+    /// An encoder, by the contrast.
+    Contrast(usize),
+    /// Everything.
+    Cluster(usize),
 }
 
 impl Model {
@@ -60,14 +87,15 @@ impl Model {
         key: Key,
     ) -> Result<Self> {
         let k = params.k;
+        let layers = Layers::new(features.ncols(), image, &params.channels, &params.hidden);
         let centre = match image {
-            Some(_) => Some(gpu.tensor(&column_means(features), [1, features.ncols()])?),
-            None => None,
+            Some(_) if params.is_linear() => Some(gpu.tensor(&column_means(features), [1, features.ncols()])?),
+            _ => None,
         };
         let (mut networks, mut weights) = (Vec::new(), Vec::new());
-        for (start, key) in key.split_forever().take(params.resolved_starts()).enumerate() {
+        for (start, key) in key.split_forever().take(params.starts).enumerate() {
             let prefix = format!("{start}.");
-            networks.push(Network::new(parameters, &prefix, params, features.ncols(), centre.clone(), key)?);
+            networks.push(Network::new(parameters, &prefix, params, &layers, centre.clone(), key)?);
             weights.push(parameters.zeros(format!("{prefix}sizes.log_weights"), [1, k])?);
         }
         let shares = match &params.sizes {
@@ -78,7 +106,10 @@ impl Model {
         let counted = batch.min(SIZE_ROWS) as u32;
         let first: Vec<u32> = (0..counted).collect();
         Ok(Self {
-            image,
+            contrast: match params.is_linear() {
+                true => None,
+                false => Some(Contrast::new(gpu, features, params.neighbours, batch)?),
+            },
             rows: Rows::new(gpu, features)?,
             row_count: features.nrows(),
             batch,
@@ -88,11 +119,61 @@ impl Model {
             urn: Urn::new(gpu, &vec![counted; k], counted)?,
             counted: gpu.tensor(&first, [first.len()])?,
             params: params.clone(),
+            layers,
         })
     }
 
     pub(super) fn network(&self, start: usize) -> &Network {
         &self.networks[start]
+    }
+
+    fn stage(&self, phase: usize) -> Stage {
+        match self.contrast {
+            None => Stage::Cluster(phase),
+            Some(_) if phase.is_multiple_of(2) => Stage::Contrast(phase / 2),
+            Some(_) => Stage::Cluster(phase / 2),
+        }
+    }
+
+    /// The last layer, and sizes that are learned, from groups of what that layer sees.
+    fn set_groups(&self, parameters: &mut Parameters, start: usize, key: Key) -> Result<()> {
+        let (gpu, network, k) = (parameters.gpu().clone(), &self.networks[start], self.params.k);
+        let rows: Vec<u32> = (0..self.row_count as u32).step_by(self.row_count.div_ceil(START_ROWS)).collect();
+        let mut seen = Vec::new();
+        for rows in rows.chunks(self.layers.block()) {
+            let batch = Batch { rows: rows.to_vec(), index: gpu.tensor(rows, [rows.len()])? };
+            seen.extend(network.hidden_of(parameters, &self.rows.batch(&batch)?)?.read()?);
+        }
+        let points = Array2::from_shape_vec((rows.len(), seen.len() / rows.len()), seen)
+            .map_err(|error| Error::argument("data", error.to_string()))?;
+        let labels = start::groups(&gpu, &points, k, self.params.start, key)?;
+        let sizes = group_sizes(&labels, k);
+        let mut centres = Array2::<f64>::zeros((k, points.ncols()));
+        for (point, &label) in points.outer_iter().zip(&labels) {
+            let size = sizes[label as usize] as f64;
+            centres.row_mut(label as usize).zip_mut_with(&point, |centre, &x| *centre += f64::from(x) / size);
+        }
+        let distance = |(point, &label): (ArrayView1<'_, f32>, &u32)| -> f64 {
+            point.iter().zip(centres.row(label as usize)).map(|(&x, centre)| (f64::from(x) - centre).powi(2)).sum()
+        };
+        let spread = points.outer_iter().zip(&labels).map(distance).sum::<f64>() / rows.len() as f64;
+        let variance = if spread > 0.0 { START_SPREAD * spread } else { 1.0 };
+        // log N(x; μ, v) = x · μ / v - ‖μ‖² / 2v, but for what all groups share.
+        let weight: Vec<f32> = centres.t().iter().map(|&centre| (centre / variance) as f32).collect();
+        let bias = |centre: ArrayView1<'_, f64>| (-0.5 * centre.dot(&centre) / variance) as f32;
+        parameters.set(network.head().weight(), &weight)?;
+        parameters.set(network.head().bias(), &centres.outer_iter().map(bias).collect::<Vec<_>>())?;
+        let log_odds = |&size: &usize| {
+            let share = (size.max(1) as f64 / rows.len() as f64).min(1.0 - 1e-6);
+            (share / (1.0 - share)).ln() as f32 / self.size_scale()
+        };
+        parameters.set(&self.weights[start], &sizes.iter().map(log_odds).collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    /// What the stored log-weights of the sizes are multiplied by.
+    fn size_scale(&self) -> f32 {
+        SIZE_STEP / self.params.resolved_rate()
     }
 
     fn learns_sizes(&self) -> bool {
@@ -106,8 +187,7 @@ impl Model {
         parameters: &Parameters,
         start: usize,
     ) -> Result<MultivariateFisherHypergeometric<'t>> {
-        let scale = SIZE_STEP / self.params.resolved_rate();
-        let weights = tape.param(parameters, &self.weights[start])?.affine(scale, 0.0)?;
+        let weights = tape.param(parameters, &self.weights[start])?.affine(self.size_scale(), 0.0)?;
         MultivariateFisherHypergeometric::with_urn(weights, &self.urn)
     }
 
@@ -187,7 +267,7 @@ impl Model {
     pub(super) fn score(&self, parameters: &Parameters, start: usize) -> Result<Score> {
         let gpu = parameters.gpu();
         let mut logits = Vec::with_capacity(self.row_count * self.params.k);
-        for block in self.rows.blocks(BLOCK) {
+        for block in self.rows.blocks(self.layers.block()) {
             logits.extend(self.networks[start].logits_of(parameters, &block?)?.read()?);
         }
         let tape = Tape::new(gpu);
@@ -207,7 +287,7 @@ impl Model {
     /// The most likely groups of the rows of the fit.
     pub(super) fn labels(&self, parameters: &Parameters, start: usize) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(self.row_count);
-        for block in self.rows.blocks(BLOCK) {
+        for block in self.rows.blocks(self.layers.block()) {
             let logits = self.networks[start].logits_of(parameters, &block?)?;
             labels.extend(reduce::argmax(logits.gpu(), &logits)?.read_u32()?);
         }
@@ -231,25 +311,56 @@ impl Model {
 
 impl Objective for Model {
     fn phases(&self) -> Vec<Phase> {
-        let epochs = self.params.resolved_epochs(self.row_count);
-        let phase = |name| Phase { name, epochs, learning_rate: self.params.resolved_rate(), warm_up: 20 };
-        STARTS.iter().take(self.networks.len()).map(|name| phase(*name)).collect()
+        let [pretrain, epochs] = self.params.resolved_epochs(self.row_count);
+        let rate = self.params.resolved_rate();
+        let phase = |name, epochs, learning_rate, warm_up| Phase { name, epochs, learning_rate, warm_up };
+        let names = STARTS.iter().take(self.networks.len());
+        if self.contrast.is_none() {
+            return names.map(|&[_, name]| phase(name, epochs, rate, 20)).collect();
+        }
+        let both =
+            |&[contrast, name]: &[_; 2]| [phase(contrast, pretrain, 6.0 * rate, 50), phase(name, epochs, rate, 20)];
+        names.flat_map(both).collect()
     }
 
-    fn begin(&self, _: usize, _: &mut Parameters, _: Key) -> Result<()> {
-        Ok(())
+    fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()> {
+        match self.stage(phase) {
+            Stage::Cluster(start) if self.contrast.is_some() || start == 0 => self.set_groups(parameters, start, key),
+            _ => Ok(()),
+        }
+    }
+
+    /// In pretraining, each row of the batch brings a random neighbour along.
+    fn rows(&self, phase: usize, shuffled: Vec<u32>, key: Key) -> Vec<u32> {
+        match (self.stage(phase), &self.contrast) {
+            (Stage::Contrast(_), Some(contrast)) => {
+                let [pairs_key, _] = key.split();
+                contrast.pairs(shuffled, pairs_key)
+            }
+            _ => shuffled,
+        }
     }
 
     fn losses<'t>(
         &self,
-        start: usize,
+        phase: usize,
         tape: &'t Tape,
         parameters: &Parameters,
         batch: &Batch,
         key: Key,
     ) -> Result<Losses<'t>> {
-        let network = &self.networks[start];
         let x = self.rows.batch(batch)?;
+        let start = match self.stage(phase) {
+            Stage::Contrast(start) => {
+                let [_, view_key] = key.split();
+                let seen = tape.constant(&features::view(&x, self.layers.image(), view_key)?);
+                let unit = self.networks[start].unit(tape, parameters, &seen)?;
+                let contrast = self.contrast.as_ref().zip(unit).map(|(contrast, unit)| contrast.loss(&unit));
+                return contrast.into_iter().map(|loss| Ok(("contrast", loss?))).collect();
+            }
+            Stage::Cluster(start) => start,
+        };
+        let network = &self.networks[start];
         let logits = network.logits(tape, parameters, &tape.constant(&x))?;
         let law = if self.learns_sizes() { Some(self.law(tape, parameters, start)?) } else { None };
         let target = self.target(tape, law.as_ref())?;
@@ -262,7 +373,7 @@ impl Objective for Model {
             let log = logits.detach().log_softmax(1.0)?;
             let sigma = log.exp()?;
             let entropy = (&sigma * &log)?.sum_cols()?.mean()?;
-            let seen = tape.constant(&features::view(&x, self.image, key)?);
+            let seen = tape.constant(&features::view(&x, self.layers.image(), key)?);
             let cross = network.logits(tape, parameters, &seen)?.cross_entropy(sigma.value())?.mean()?;
             let consistency = (cross + &entropy)?;
             loss = (loss + &consistency.affine(weight, 0.0)?)?;
@@ -277,18 +388,22 @@ impl Objective for Model {
         Ok(parts)
     }
 
-    fn metrics(&self, start: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>> {
-        // A batch of all rows has told everything.
-        if self.batch == self.row_count {
-            return Ok(Vec::new());
-        }
+    fn metrics(&self, phase: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>> {
+        let start = match self.stage(phase) {
+            // A batch of all rows has told everything.
+            Stage::Cluster(start) if self.batch < self.row_count => start,
+            _ => return Ok(Vec::new()),
+        };
         let network = &self.networks[start];
-        sureness(self.params.k, self.rows.blocks(BLOCK).map(|block| network.logits_of(parameters, &block?)))
+        sureness(
+            self.params.k,
+            self.rows.blocks(self.layers.block()).map(|block| network.logits_of(parameters, &block?)),
+        )
     }
 }
 
 fn column_means(features: &Array2<f32>) -> Vec<f32> {
-    let mean = |column: ndarray::ArrayView1<'_, f32>| {
+    let mean = |column: ArrayView1<'_, f32>| {
         (column.iter().map(|&value| f64::from(value)).sum::<f64>() / column.len() as f64) as f32
     };
     features.columns().into_iter().map(mean).collect()

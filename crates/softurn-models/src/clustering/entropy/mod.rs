@@ -11,6 +11,11 @@
 //! plus `γ ‖V‖²`, `V` the weights of the last layer, which asks for a margin between the groups, and for networks plus
 //! `KL(σ(x) ‖ σ(random view of x))`, without gradient through the former (Hu et al., IMSAT, 2017).
 //!
+//! **Starts.** From random weights a network puts most rows into few groups. So it is pretrained as in
+//! [`variational`](super::variational), by contrast of rows and their neighbours, and its last layer starts with the groups
+//! that [`Start`](super::Start) finds in the encoder's space. The first of several linear models starts with groups of the
+//! rows themselves, the others at random; the objective tells which was better.
+//!
 //! **Group sizes.** With a uniform `u` ([`GroupSizes::Uniform`]), the method splits large groups to fill small ones as soon
 //! as `λ` is more than about 1: it is for groups that are known to be equal. [`GroupSizes::Given`] takes shares.
 //! [`GroupSizes::Learned`] (ours, not of the papers) takes the sizes for a draw from a noncentral hypergeometric law: `n` rows
@@ -39,14 +44,12 @@ pub use params::{GroupSizes, Loss, Params};
 use self::loss::Model;
 use self::network::Network;
 use super::features::Scaling;
+use super::network::Layers;
 use super::saved;
 use super::tally::group_sizes;
-use crate::data::Dataset;
+use crate::data::{Dataset, ImageShape};
 use crate::train::{self, Session};
 use crate::{Error, Result};
-
-/// Rows that go through a network at once when nothing is learned.
-const BLOCK: usize = 4096;
 
 /// How saved models are told apart, and what their tensors are called besides the parameters.
 const METHOD: &str = "entropy";
@@ -109,7 +112,7 @@ impl Entropy {
         let features = scaling.apply(data)?;
         let model = Model::new(gpu, &self.params, &features, data.image(), &mut parameters, init_key)?;
         let sizes = [data.rows(), self.params.resolved_batch(data.rows())];
-        Ok(Training { params: self.params.clone(), scaling, model, parameters, sizes, key })
+        Ok(Training { params: self.params.clone(), scaling, image: data.image(), model, parameters, sizes, key })
     }
 
     /// Checks the settings against data and adapter, at no cost; [`Entropy::fit`] does it too.
@@ -120,8 +123,8 @@ impl Entropy {
         self.params.check_data(gpu, data)
     }
 
-    /// Epochs of each start for a data set of so many rows.
-    pub fn epochs(&self, rows: usize) -> usize {
+    /// `[pretraining, clustering]` epochs of each start for a data set of so many rows; a linear model is not pretrained.
+    pub fn epochs(&self, rows: usize) -> [usize; 2] {
         self.params.resolved_epochs(rows)
     }
 }
@@ -131,6 +134,7 @@ impl Entropy {
 pub struct Training {
     params: Params,
     scaling: Scaling,
+    image: Option<ImageShape>,
     model: Model,
     parameters: Parameters,
     /// Rows of the data and of a batch.
@@ -156,6 +160,7 @@ impl Training {
             proportions: self.model.proportions(&self.parameters, best)?,
             params: self.params,
             scaling: self.scaling,
+            image: self.image,
             scores,
             best,
         };
@@ -197,6 +202,7 @@ impl Score {
 struct Settings {
     params: Params,
     scaling: Scaling,
+    image: Option<ImageShape>,
     proportions: Vec<f32>,
     scores: Vec<Score>,
     best: usize,
@@ -205,7 +211,11 @@ struct Settings {
 impl Settings {
     /// The network that they ask for, with parameters that are yet to be set.
     fn network(&self, parameters: &mut Parameters, centre: Option<Tensor>) -> Result<Network> {
-        Network::new(parameters, "", &self.params, self.scaling.columns(), centre, Key::new(0))
+        Network::new(parameters, "", &self.params, &self.layers(), centre, Key::new(0))
+    }
+
+    fn layers(&self) -> Layers {
+        Layers::new(self.scaling.columns(), self.image, &self.params.channels, &self.params.hidden)
     }
 }
 
@@ -301,14 +311,15 @@ impl FittedEntropy {
     /// As [`FittedEntropy::predict_proba`].
     pub fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(data.rows());
-        for block in self.settings.scaling.blocks(self.parameters.gpu(), data, BLOCK)? {
+        for block in self.settings.scaling.blocks(self.parameters.gpu(), data, self.settings.layers().block())? {
             let logits = self.network.logits_of(&self.parameters, &block?)?;
             labels.extend(reduce::argmax(logits.gpu(), &logits)?.read_u32()?);
         }
         Ok(labels)
     }
 
-    /// What the last layer sees, `[rows, width]`: for a linear model the scaled rows themselves, images less their mean.
+    /// What the last layer sees, `[rows, width]`: unit vectors times `√latent`, of a linear model the scaled rows themselves,
+    /// images less their mean.
     ///
     /// # Errors
     /// As [`FittedEntropy::predict_proba`].
@@ -317,6 +328,6 @@ impl FittedEntropy {
     }
 
     fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
-        self.settings.scaling.map(self.parameters.gpu(), data, BLOCK, f)
+        self.settings.scaling.map(self.parameters.gpu(), data, self.settings.layers().block(), f)
     }
 }

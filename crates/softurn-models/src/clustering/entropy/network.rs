@@ -6,15 +6,24 @@ use softurn_kernels::{Key, Tensor};
 
 use super::Params;
 use crate::Result;
-use crate::nn::{Linear, Mlp};
+use crate::clustering::network::{Layers, SphereEncoder};
+use crate::nn::Linear;
 
-/// Hidden layers, where there are any, and a linear one of `k` logits. Of images the mean image is taken off first: what
-/// all rows share would push all logits the same way, and all rows into one group.
+/// What stands before the last layer.
+#[derive(Debug)]
+enum Body {
+    /// A linear model takes rows as they are; of images the mean image, `[1, columns]`, is taken off: what all rows share
+    /// would push all logits the same way, and all rows into one group.
+    Linear(Option<Tensor>),
+    /// Others take unit vectors times `√latent`.
+    Deep(SphereEncoder),
+}
+
+/// A linear layer of `k` logits, and what stands before it.
 #[derive(Debug)]
 pub(super) struct Network {
-    /// The mean of images, `[1, columns]`.
-    centre: Option<Tensor>,
-    trunk: Option<Mlp>,
+    body: Body,
+    latent: usize,
     head: Linear,
 }
 
@@ -24,27 +33,35 @@ impl Network {
         parameters: &mut Parameters,
         prefix: &str,
         params: &Params,
-        columns: usize,
+        layers: &Layers,
         centre: Option<Tensor>,
         key: Key,
     ) -> Result<Self> {
-        let mut widths = vec![columns];
-        widths.extend(&params.hidden);
-        let last = widths[widths.len() - 1];
-        let [trunk_key, head_key] = key.split();
-        let trunk = match params.hidden.len() {
-            0 => None,
-            _ => Some(Mlp::new(parameters, &format!("{prefix}trunk"), &widths, Activation::Relu, trunk_key)?),
+        let [trunk_key, head_key, direction_key] = key.split();
+        let (body, last) = if params.is_linear() {
+            (Body::Linear(centre), layers.columns)
+        } else {
+            let (name, keys) = (format!("{prefix}encoder"), [trunk_key, direction_key]);
+            (Body::Deep(SphereEncoder::new(parameters, &name, layers, params.latent, keys)?), params.latent)
         };
         // Not zero: predictions that are all alike have no gradient.
         let bound = (6.0 / (last + params.k) as f32).sqrt();
         let shape = [last, params.k];
         let head = Linear::new(parameters, &format!("{prefix}head"), shape, bound, 0.0, Activation::None, head_key)?;
-        Ok(Self { centre, trunk, head })
+        Ok(Self { body, latent: params.latent, head })
     }
 
+    /// The mean image of a linear model of images.
     pub(super) fn centre(&self) -> Option<&Tensor> {
-        self.centre.as_ref()
+        match &self.body {
+            Body::Linear(centre) => centre.as_ref(),
+            Body::Deep(_) => None,
+        }
+    }
+
+    /// The last layer.
+    pub(super) fn head(&self) -> &Linear {
+        &self.head
     }
 
     /// The weights of the last layer.
@@ -52,14 +69,23 @@ impl Network {
         self.head.weight()
     }
 
+    /// Unit vectors, `[rows, latent]`, of a network that has an encoder.
+    pub(super) fn unit<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>) -> Result<Option<Var<'t>>> {
+        match &self.body {
+            Body::Linear(_) => Ok(None),
+            Body::Deep(encoder) => {
+                let [_, unit] = encoder.forward(tape, parameters, x, false)?;
+                Ok(Some(unit))
+            }
+        }
+    }
+
+    /// What the last layer sees.
     fn hidden<'t>(&self, tape: &'t Tape, parameters: &Parameters, x: &Var<'t>) -> Result<Var<'t>> {
-        let x = match &self.centre {
-            Some(centre) => (x - &tape.constant(centre))?,
-            None => x.clone(),
-        };
-        match &self.trunk {
-            Some(trunk) => trunk.forward(tape, parameters, &x, false),
-            None => Ok(x),
+        match (&self.body, self.unit(tape, parameters, x)?) {
+            (_, Some(unit)) => Ok(unit.affine((self.latent as f32).sqrt(), 0.0)?),
+            (Body::Linear(Some(centre)), None) => Ok((x - &tape.constant(centre))?),
+            (_, None) => Ok(x.clone()),
         }
     }
 

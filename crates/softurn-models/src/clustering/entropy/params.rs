@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
-use super::{BLOCK, Entropy, loss};
+use super::{Entropy, loss};
+use crate::clustering::Start;
+use crate::clustering::network::{Layers, countable, fits};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -39,12 +41,17 @@ pub struct Params {
     pub(super) sizes: GroupSizes,
     pub(super) lambda: Option<f32>,
     pub(super) gamma: f32,
+    pub(super) start: Start,
+    pub(super) channels: Vec<usize>,
     pub(super) hidden: Vec<usize>,
+    pub(super) latent: usize,
+    pub(super) neighbours: usize,
     pub(super) batch: Option<usize>,
+    pub(super) pretrain_epochs: Option<usize>,
     pub(super) epochs: Option<usize>,
     pub(super) learning_rate: Option<f32>,
     pub(super) consistency: Option<f32>,
-    pub(super) starts: Option<usize>,
+    pub(super) starts: usize,
 }
 
 impl Params {
@@ -55,12 +62,17 @@ impl Params {
             sizes: GroupSizes::default(),
             lambda: None,
             gamma: 1e-3,
+            start: Start::default(),
+            channels: Vec::new(),
             hidden: Vec::new(),
+            latent: 16,
+            neighbours: 10,
             batch: None,
+            pretrain_epochs: None,
             epochs: None,
             learning_rate: None,
             consistency: None,
-            starts: None,
+            starts: 1,
         }
     }
 
@@ -89,26 +101,56 @@ impl Params {
         self
     }
 
-    /// Widths of hidden layers; none, the default, is a linear model.
+    /// Where the groups come from that the first model starts with. Further linear models start at random.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Widths of convolutional layers before the hidden ones, for images: each halves their sides. None by default.
+    pub fn channels(mut self, widths: impl Into<Vec<usize>>) -> Self {
+        self.channels = widths.into();
+        self
+    }
+
+    /// Widths of hidden layers. Without them and without convolutions, the default, the model is linear.
     pub fn hidden(mut self, widths: impl Into<Vec<usize>>) -> Self {
         self.hidden = widths.into();
         self
     }
 
-    /// Rows of a minibatch, over which group sizes are weighed: at least ten per group are wise. Unset: all rows for a
+    /// Dimensions of the space that a network ends in before its last layer; a linear model has none.
+    pub fn latent(mut self, dimensions: usize) -> Self {
+        self.latent = dimensions;
+        self
+    }
+
+    /// How many nearest rows count as alike in a network's pretraining.
+    pub fn neighbours(mut self, count: usize) -> Self {
+        self.neighbours = count;
+        self
+    }
+
+    /// Rows of a minibatch, over which group sizes are weighed: at least ten per group are wise. Unset: 2,048 for a
     /// linear model, else 256.
     pub fn batch(mut self, rows: usize) -> Self {
         self.batch = Some(rows);
         self
     }
 
-    /// Epochs of each start; unset: enough for 600 steps of a linear model, else 3,000.
+    /// Epochs of a network's contrastive pretraining; unset: enough for 1,400 steps, and no fewer than 20.
+    pub fn pretrain_epochs(mut self, epochs: usize) -> Self {
+        self.pretrain_epochs = Some(epochs);
+        self
+    }
+
+    /// Epochs of each start; unset: enough for 600 steps of a linear model, else for 280 and no fewer than 8.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.epochs = Some(epochs);
         self
     }
 
-    /// The highest learning rate; unset: 0.05 for a linear model, else 0.001.
+    /// The highest learning rate; unset: 0.05 for a linear model, else 0.0005, and six times as much in pretraining.
     pub fn learning_rate(mut self, rate: f32) -> Self {
         self.learning_rate = Some(rate);
         self
@@ -121,23 +163,23 @@ impl Params {
         self
     }
 
-    /// Models that are trained one after another, of which the lowest objective wins, from 1 to 10; unset: 5 for a linear
-    /// model, else 1.
+    /// Models that are trained one after another, of which the lowest objective wins, from 1 to 10; by default 1.
     pub fn starts(mut self, starts: usize) -> Self {
-        self.starts = Some(starts);
+        self.starts = starts;
         self
     }
 
+    /// Whether the model has no layer but the last.
+    pub(super) fn is_linear(&self) -> bool {
+        self.hidden.is_empty() && self.channels.is_empty()
+    }
+
     fn linear_or<T>(&self, set: Option<T>, linear: T, deep: T) -> T {
-        set.unwrap_or(if self.hidden.is_empty() { linear } else { deep })
+        set.unwrap_or(if self.is_linear() { linear } else { deep })
     }
 
     pub(super) fn resolved_batch(&self, rows: usize) -> usize {
-        self.linear_or(self.batch, rows, 256).min(rows)
-    }
-
-    pub(super) fn resolved_starts(&self) -> usize {
-        self.linear_or(self.starts, 5, 1)
+        self.linear_or(self.batch, 2048, 256).min(rows)
     }
 
     pub(super) fn resolved_lambda(&self) -> f32 {
@@ -145,17 +187,22 @@ impl Params {
     }
 
     pub(super) fn resolved_rate(&self) -> f32 {
-        self.linear_or(self.learning_rate, 0.05, 1e-3)
+        self.linear_or(self.learning_rate, 0.05, 5e-4)
     }
 
     pub(super) fn resolved_consistency(&self) -> f32 {
         self.linear_or(self.consistency, 0.0, 1.0)
     }
 
-    /// Epochs of each start for a data set of so many rows, with what was not set filled in.
-    pub fn resolved_epochs(&self, rows: usize) -> usize {
+    /// `[pretraining, clustering]` epochs of each start for a data set of so many rows, with what was not set filled in; a
+    /// linear model is not pretrained.
+    pub fn resolved_epochs(&self, rows: usize) -> [usize; 2] {
         let steps = (rows / self.resolved_batch(rows).max(1)).max(1);
-        self.epochs.unwrap_or_else(|| self.linear_or(None, 600usize, 3000).div_ceil(steps))
+        let fill = |set: Option<usize>, wanted: usize, least: usize| set.unwrap_or(wanted.div_ceil(steps).max(least));
+        match self.is_linear() {
+            true => [0, fill(self.epochs, 600, 1)],
+            false => [fill(self.pretrain_epochs, 1400, 20), fill(self.epochs, 280, 8)],
+        }
     }
 
     /// Checks the settings that do not depend on the data.
@@ -163,7 +210,15 @@ impl Params {
     /// # Errors
     /// The first setting out of range, by name.
     pub fn check(self) -> Result<Entropy> {
-        for (name, value) in [("k", Some(self.k)), ("batch", self.batch), ("epochs", self.epochs)] {
+        let positive = [
+            ("k", Some(self.k)),
+            ("batch", self.batch),
+            ("epochs", self.epochs),
+            ("pretrain_epochs", self.pretrain_epochs),
+            ("latent", Some(self.latent)),
+            ("neighbours", Some(self.neighbours)),
+        ];
+        for (name, value) in positive {
             if value == Some(0) {
                 return Err(Error::argument(name, "must be at least 1"));
             }
@@ -181,10 +236,12 @@ impl Params {
         if !(rate.is_finite() && rate > 0.0) {
             return Err(Error::argument("learning_rate", format!("{rate} is not a positive number")));
         }
-        if self.hidden.contains(&0) {
-            return Err(Error::argument("hidden", "has a layer of width 0"));
+        for (name, widths) in [("channels", &self.channels), ("hidden", &self.hidden)] {
+            if widths.contains(&0) {
+                return Err(Error::argument(name, "has a layer of width 0"));
+            }
         }
-        if !(1..=loss::STARTS.len()).contains(&self.resolved_starts()) {
+        if !(1..=loss::STARTS.len()).contains(&self.starts) {
             return Err(Error::argument("starts", format!("must be 1 to {}", loss::STARTS.len())));
         }
         if let GroupSizes::Given(shares) = &self.sizes {
@@ -204,36 +261,31 @@ impl Params {
         if self.k > data.rows() {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
+        if !self.is_linear() && self.neighbours >= data.rows() {
+            let message =
+                format!("{} rows, more than the {} neighbours of each are needed", data.rows(), self.neighbours);
+            return Err(Error::argument("data", message));
+        }
         let batch = self.resolved_batch(data.rows());
-        // The schedule counts steps in 32 bits.
-        let steps = (data.rows() / batch).max(1) as u128;
-        let epochs = self.resolved_epochs(data.rows());
-        if epochs as u128 * steps > u128::from(u32::MAX) {
-            return Err(Error::argument("epochs", format!("{epochs} of {steps} steps are more than {}", u32::MAX)));
+        let [pretrain, epochs] = self.resolved_epochs(data.rows());
+        countable("pretrain_epochs", pretrain, (data.rows() / batch).max(1))?;
+        countable("epochs", epochs, (data.rows() / batch).max(1))?;
+        let layers = Layers::new(data.cols(), data.image(), &self.channels, &self.hidden);
+        // Pretraining takes a neighbour of each row along.
+        let taken = if self.is_linear() { batch } else { 2 * batch };
+        layers.check(gpu, data, taken)?;
+        let table = |argument, what, rows: usize, cols: usize| fits(gpu, argument, what, rows as u128 * cols as u128);
+        let last = if self.is_linear() { data.cols() } else { self.latent };
+        if !self.is_linear() {
+            table("batch", "the table of all pairs of a batch", taken, taken)?;
+            table("latent", "the layer of unit vectors", layers.outputs(), self.latent)?;
+            table("latent", "the unit vectors of all rows", data.rows(), self.latent)?;
         }
-        // Checked before anything of that size is made, on the host or on the device.
-        let limit = gpu.capabilities().max_binding_bytes;
-        let fits = |argument, what: &str, elements: u128| {
-            let needed = 4 * elements;
-            if needed <= u128::from(limit) {
-                return Ok(());
-            }
-            Err(Error::argument(argument, format!("{what} needs {needed} bytes, the adapter's limit is {limit} bytes")))
-        };
-        let rows = batch.max(BLOCK.min(data.rows())) as u128;
-        fits("batch", "a batch of rows", rows * data.cols() as u128)?;
-        let mut widths = vec![data.cols()];
-        widths.extend(&self.hidden);
-        widths.push(self.k);
-        for pair in widths.windows(2) {
-            let what = format!("a layer of {} by {} weights", pair[0], pair[1]);
-            fits("hidden", &what, pair[0] as u128 * pair[1] as u128)?;
-            fits("hidden", "what a layer makes of its rows", rows * pair[1] as u128)?;
-        }
-        fits("k", "the groups' probabilities of all rows", data.rows() as u128 * self.k as u128)?;
+        table("k", "the last layer", last, self.k)?;
+        table("k", "the groups' probabilities of all rows", data.rows(), self.k)?;
         if self.sizes == GroupSizes::Learned {
             let draws = batch.min(loss::SIZE_ROWS) as u128 + 1;
-            fits("k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
+            fits(gpu, "k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
         }
         Ok(())
     }

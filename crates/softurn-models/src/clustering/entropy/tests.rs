@@ -177,7 +177,7 @@ const EVEN: [usize; 3] = [200, 200, 200];
 fn uneven_groups_need_learned_sizes() {
     for seed in 0..3 {
         let params = |sizes| Params::new(3).sizes(sizes);
-        let uniform = index(params(GroupSizes::Uniform).lambda(100.0).starts(1).epochs(80), UNEVEN, seed);
+        let uniform = index(params(GroupSizes::Uniform).lambda(100.0).starts(2).epochs(80), UNEVEN, seed);
         assert!(uniform < 0.7, "seed {seed}: uniform sizes reach {uniform}");
         let learned = index(params(GroupSizes::Learned).starts(2).epochs(100), UNEVEN, seed);
         assert!(learned >= 0.9, "seed {seed}: learned sizes reach {learned}");
@@ -195,7 +195,14 @@ fn a_saved_model_predicts_with_the_same_bits() -> Result<()> {
     let fewer = digits.features().slice(ndarray::s![..100, ..]).to_owned();
     let images = Dataset::images("some digits", fewer, shape).expect("images");
     let linear = Params::new(3).starts(2).epochs(3);
-    let deep = Params::new(4).hidden([6]).batch(32).epochs(2).sizes(GroupSizes::Given(vec![0.1, 0.2, 0.3, 0.4]));
+    let deep = Params::new(4)
+        .channels([3])
+        .hidden([6])
+        .latent(3)
+        .batch(32)
+        .pretrain_epochs(2)
+        .epochs(2)
+        .sizes(GroupSizes::Given(vec![0.1, 0.2, 0.3, 0.4]));
     for (params, data, unseen) in [(linear, &table, &unseen), (deep, &images, &digits)] {
         let fitted = params.check()?.fit(gpu(), data, Key::new(3))?;
         fitted.save(&path)?;
@@ -236,6 +243,9 @@ fn settings_out_of_range_are_named() {
         (of(fine().consistency(-0.5)), "consistency"),
         (of(fine().learning_rate(0.0)), "learning_rate"),
         (of(fine().hidden([3, 0])), "hidden"),
+        (of(fine().channels([0])), "channels"),
+        (of(fine().latent(0)), "latent"),
+        (of(fine().neighbours(0)), "neighbours"),
         (of(fine().batch(0)), "batch"),
         (of(fine().epochs(0)), "epochs"),
         (of(fine().starts(0)), "starts"),

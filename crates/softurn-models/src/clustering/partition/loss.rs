@@ -159,7 +159,7 @@ impl Objective for Model {
         // The prior's scores are equal: each order has probability 1 / rows!.
         let orders: f64 = (1..=batch.rows.len()).map(|i| (i as f64).ln()).sum();
         let of_order = Self::order_log_prob(&posterior)?.affine(1.0, orders as f32)?.affine(1.0 / rows, 0.0)?;
-        let contrast = self.base.contrast(&code.unit)?;
+        let contrast = self.base.contrast.loss(&code.unit)?;
         let weighted = contrast.affine(self.base.contrast_weight(), 0.0)?;
         let bound = (&reconstruction + &divergence.affine(self.params.beta, 0.0)?)?;
         let partition =

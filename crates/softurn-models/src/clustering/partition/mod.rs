@@ -124,7 +124,9 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedPartition> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        Ok(FittedPartition { fitted: FittedVariational::new(self.model.base, self.parameters)? })
+        let key = self.key.child(train::EVALUATION);
+        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, key)?;
+        Ok(FittedPartition { fitted: FittedVariational::new(self.model.base, self.parameters, objective)? })
     }
 }
 
@@ -154,6 +156,11 @@ impl FittedPartition {
     /// The group of every row that was fitted, each less than `k`.
     pub fn labels(&self) -> &[u32] {
         self.fitted.labels()
+    }
+
+    /// The loss of the last phase over all rows: the lower of two fits with the same settings is the better.
+    pub fn objective(&self) -> f64 {
+        self.fitted.objective()
     }
 
     /// Rows in every group, `[k]`, of those that were fitted.

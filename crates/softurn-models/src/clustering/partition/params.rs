@@ -3,7 +3,7 @@
 use softurn_kernels::Gpu;
 
 use super::Partition;
-use crate::clustering::variational::{self, Start};
+use crate::clustering::{Start, variational};
 use crate::data::Dataset;
 use crate::distributions::Temperature;
 use crate::{Error, Result};
@@ -75,6 +75,12 @@ impl Params {
     /// Where the first groups come from.
     pub fn start(mut self, start: Start) -> Self {
         self.base = self.base.start(start);
+        self
+    }
+
+    /// Widths of convolutional layers before the hidden ones, for images: each halves their sides. None by default.
+    pub fn channels(mut self, widths: impl Into<Vec<usize>>) -> Self {
+        self.base = self.base.channels(widths);
         self
     }
 

@@ -2,35 +2,27 @@
 
 use ndarray::Array2;
 use softurn_autodiff::{Parameters, Tape, Var};
-use softurn_kernels::ops::matmul::Options;
 use softurn_kernels::ops::{Noise, gumbel_softmax, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::network::{LOG_VARIANCE, Network, Settings};
-use super::{BLOCK, Params, Prior, start};
+use super::{Params, Prior};
+use crate::clustering::contrast::Contrast;
 use crate::clustering::features::{self, Scaling};
+use crate::clustering::start;
 use crate::clustering::tally::sureness;
-use crate::data::{Dataset, ImageShape};
+use crate::data::Dataset;
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
-use crate::neighbours::nearest_neighbours;
-use crate::train::batches::below;
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
 use crate::{Error, Result};
-
-/// Similarities of unit vectors are divided by this before their softmax.
-const CONTRAST_TEMPERATURE: f32 = 0.5;
 
 /// The network and what its training needs.
 #[derive(Debug)]
 pub(in crate::clustering) struct Model {
     pub(in crate::clustering) network: Network,
-    image: Option<ImageShape>,
     rows: Rows,
     row_count: usize,
-    neighbours: Array2<u32>,
-    /// Constants of the contrast, `[2B, 2B]`: nothing is its own neighbour, and row `a`'s partner is `a ± B`.
-    not_itself: Tensor,
-    partners: Tensor,
+    pub(in crate::clustering) contrast: Contrast,
     phases: Vec<Phase>,
 }
 
@@ -43,23 +35,15 @@ impl Model {
         key: Key,
     ) -> Result<Self> {
         let batch = params.resolved_batch(data.rows());
-        let settings = Settings { params: params.clone(), scaling: Scaling::of(data), kind: data.kind(), batch };
+        let settings = Settings { params: params.clone(), scaling: Scaling::of(data), image: data.image(), batch };
         let features = &settings.scaling.apply(data)?;
-        let neighbours = nearest_neighbours(features, params.neighbours)?;
-        let pairs = 2 * batch;
-        let square = |f: fn(usize, usize, usize) -> f32| -> Vec<f32> {
-            (0..pairs * pairs).map(|at| f(at / pairs, at % pairs, pairs / 2)).collect()
-        };
         let [pretrain, epochs] = params.resolved_epochs(data.rows());
         let phase = |name, epochs, learning_rate, warm_up| Phase { name, epochs, learning_rate, warm_up };
         Ok(Self {
             network: Network::new(settings, parameters, key)?,
-            image: data.image(),
             rows: Rows::new(gpu, features)?,
             row_count: data.rows(),
-            neighbours,
-            not_itself: gpu.tensor(&square(|a, b, _| if a == b { -1e9 } else { 0.0 }), [pairs, pairs])?,
-            partners: gpu.tensor(&square(|a, b, n| if (a + n) % (2 * n) == b { 1.0 } else { 0.0 }), [pairs, pairs])?,
+            contrast: Contrast::new(gpu, features, params.neighbours, batch)?,
             phases: vec![
                 phase("contrast", pretrain, 6.0 * params.learning_rate, 50),
                 phase("decode", pretrain.div_ceil(10), 4.0 * params.learning_rate, 20),
@@ -71,7 +55,7 @@ impl Model {
     /// The likeliest group of every row.
     pub(in crate::clustering) fn labels(&self, parameters: &Parameters) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(self.row_count);
-        for block in self.rows.blocks(BLOCK) {
+        for block in self.rows.blocks(self.network.block()) {
             labels.extend(self.network.labels(parameters, &block?)?);
         }
         Ok(labels)
@@ -83,15 +67,7 @@ impl Model {
 
     /// A batch under a random view of each row: `[rows, columns]`.
     pub(in crate::clustering) fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
-        features::view(&self.rows.batch(batch)?, self.image, key)
-    }
-
-    /// Mean cross-entropy of finding each row's partner among all other rows by the cosine of their encodings
-    /// (InfoNCE: van den Oord et al. 2018; Chen et al. 2020).
-    pub(in crate::clustering) fn contrast<'t>(&self, unit: &Var<'t>) -> Result<Var<'t>> {
-        let similarity = unit.matmul_with(unit, None, Options { transpose_b: true, ..Options::default() })?;
-        let logits = (similarity.affine(1.0 / CONTRAST_TEMPERATURE, 0.0)? + &self.not_itself)?;
-        Ok(logits.cross_entropy(&self.partners)?.mean()?)
+        features::view(&self.rows.batch(batch)?, self.network.settings.image, key)
     }
 
     /// How much the contrast counts beside the bound, which grows with the columns.
@@ -150,7 +126,7 @@ impl Objective for Model {
         let (k, d) = (self.params().k, self.params().latent);
         let gpu = parameters.gpu().clone();
         let mut units = Vec::with_capacity(self.row_count * d);
-        for block in self.rows.blocks(BLOCK) {
+        for block in self.rows.blocks(self.network.block()) {
             let tape = Tape::new(&gpu);
             let x = tape.constant(&block?);
             units.extend(self.network.encoding(&tape, parameters, &x, true)?.unit.read()?);
@@ -204,10 +180,7 @@ impl Objective for Model {
         }
         let [view_key, _, _] = key.split();
         let [key, _] = view_key.split();
-        let count = self.neighbours.ncols();
-        let neighbour = |(i, &row): (usize, &u32)| self.neighbours[[row as usize, below(key.child(i as u64), count)]];
-        let neighbours: Vec<u32> = shuffled.iter().enumerate().map(neighbour).collect();
-        [shuffled, neighbours].concat()
+        self.contrast.pairs(shuffled, key)
     }
 
     fn losses<'t>(
@@ -223,7 +196,10 @@ impl Objective for Model {
         let [_, pairs_key] = view_key.split();
         if phase == 0 {
             let x = tape.constant(&self.view(batch, pairs_key)?);
-            return Ok(vec![("contrast", self.contrast(&self.network.encoding(tape, parameters, &x, false)?.unit)?)]);
+            return Ok(vec![(
+                "contrast",
+                self.contrast.loss(&self.network.encoding(tape, parameters, &x, false)?.unit)?,
+            )]);
         }
         if phase == 1 {
             let x = self.view(batch, view_key)?;
@@ -264,7 +240,7 @@ impl Objective for Model {
             }
         };
         let divergence = (groups - &self.network.entropy(&code)?)?;
-        let contrast = self.contrast(&code.unit)?;
+        let contrast = self.contrast.loss(&code.unit)?;
         let weighted = contrast.affine(self.contrast_weight(), 0.0)?;
         let loss = ((&reconstruction + &divergence)? + &weighted)?;
         Ok(vec![("loss", loss), ("reconstruction", reconstruction), ("divergence", divergence), ("contrast", contrast)])
@@ -274,7 +250,7 @@ impl Objective for Model {
         if phase != 2 {
             return Ok(Vec::new());
         }
-        let logits = self.rows.blocks(BLOCK).map(|block| {
+        let logits = self.rows.blocks(self.network.block()).map(|block| {
             let latent = self.network.encode(parameters, &block?)?;
             self.network.group_logits(parameters, &latent)
         });

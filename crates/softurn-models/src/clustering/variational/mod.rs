@@ -20,7 +20,6 @@
 mod loss;
 mod network;
 mod params;
-mod start;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +30,8 @@ use softurn_autodiff::Parameters;
 use softurn_kernels::ops::softmax;
 use softurn_kernels::{Gpu, Key, Tensor};
 
-pub use params::{Params, Prior, Start};
+pub use super::start::Start;
+pub use params::{Params, Prior};
 
 pub(in crate::clustering) use self::loss::Model;
 use self::network::{Network, Settings};
@@ -40,9 +40,6 @@ use super::tally::group_sizes;
 use crate::Result;
 use crate::data::Dataset;
 use crate::train::{self, Session};
-
-/// Rows that are encoded at once when nothing is learned.
-const BLOCK: usize = 4096;
 
 /// How saved models are told apart.
 const METHOD: &str = "variational";
@@ -125,7 +122,9 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedVariational> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        FittedVariational::new(self.model, self.parameters)
+        let key = self.key.child(train::EVALUATION);
+        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, key)?;
+        FittedVariational::new(self.model, self.parameters, objective)
     }
 }
 
@@ -135,12 +134,13 @@ pub struct FittedVariational {
     network: Network,
     parameters: Parameters,
     labels: Vec<u32>,
+    objective: f64,
 }
 
 impl FittedVariational {
-    pub(in crate::clustering) fn new(model: Model, parameters: Parameters) -> Result<Self> {
+    pub(in crate::clustering) fn new(model: Model, parameters: Parameters, objective: f64) -> Result<Self> {
         let labels = model.labels(&parameters)?;
-        Ok(Self { network: model.network, parameters, labels })
+        Ok(Self { network: model.network, parameters, labels, objective })
     }
 
     /// Writes the model to a file in the safetensors format.
@@ -155,7 +155,7 @@ impl FittedVariational {
         let mut file = saved::Writer::default();
         file.parameters(&self.parameters)?;
         file.labels(&self.labels);
-        file.write(path, method, &self.network.settings)
+        file.write(path, method, &(&self.network.settings, self.objective))
     }
 
     /// Reads a model that [`FittedVariational::save`] wrote: on the same adapter, it predicts with the same bits.
@@ -167,18 +167,23 @@ impl FittedVariational {
     }
 
     pub(in crate::clustering) fn load_as(gpu: &Gpu, path: &Path, method: &str) -> Result<Self> {
-        let (file, settings): (_, Settings) = saved::Reader::open(path, method)?;
+        let (file, (settings, objective)): (_, (Settings, f64)) = saved::Reader::open(path, method)?;
         settings.params.clone().check().map_err(|error| file.fail(error))?;
         let labels = file.labels(settings.params.k)?;
         let mut parameters = Parameters::new(gpu);
         let network = Network::new(settings, &mut parameters, Key::new(0))?;
         file.parameters(&mut parameters)?;
-        Ok(Self { network, parameters, labels })
+        Ok(Self { network, parameters, labels, objective })
     }
 
     /// The group of every row that was fitted, each less than `k`.
     pub fn labels(&self) -> &[u32] {
         &self.labels
+    }
+
+    /// The loss of the last phase over all rows: the lower of two fits with the same settings is the better.
+    pub fn objective(&self) -> f64 {
+        self.objective
     }
 
     /// Rows in every group, `[k]`, of those that were fitted.
@@ -203,7 +208,7 @@ impl FittedVariational {
     /// As [`FittedVariational::predict_proba`].
     pub fn predict(&self, data: &Dataset) -> Result<Vec<u32>> {
         let mut labels = Vec::with_capacity(data.rows());
-        for block in self.network.settings.scaling.blocks(self.parameters.gpu(), data, BLOCK)? {
+        for block in self.network.settings.scaling.blocks(self.parameters.gpu(), data, self.network.block())? {
             labels.extend(self.network.labels(&self.parameters, &block?)?);
         }
         Ok(labels)
@@ -227,6 +232,7 @@ impl FittedVariational {
 
     fn by_blocks(&self, data: &Dataset, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Array2<f32>> {
         let scaling = &self.network.settings.scaling;
-        scaling.map(self.parameters.gpu(), data, BLOCK, |x| f(&self.network.encode(&self.parameters, x)?))
+        scaling
+            .map(self.parameters.gpu(), data, self.network.block(), |x| f(&self.network.encode(&self.parameters, x)?))
     }
 }

@@ -11,8 +11,9 @@ use softurn_kernels::{Key, Tensor};
 use super::{Params, Prior};
 use crate::Result;
 use crate::clustering::features::Scaling;
-use crate::data::Kind;
-use crate::nn::{Linear, Mlp};
+use crate::clustering::network::{Decoder, Layers, SphereEncoder};
+use crate::data::ImageShape;
+use crate::nn::Linear;
 
 /// The encoder's first log-variance.
 pub(in crate::clustering) const LOG_VARIANCE: f32 = -2.0;
@@ -24,7 +25,7 @@ const LN_TAU: f32 = 1.837_877_1;
 pub(in crate::clustering) struct Settings {
     pub(in crate::clustering) params: Params,
     pub(in crate::clustering) scaling: Scaling,
-    pub(in crate::clustering) kind: Kind,
+    pub(in crate::clustering) image: Option<ImageShape>,
     /// Rows of a batch, which the law of the group sizes is of.
     pub(in crate::clustering) batch: usize,
 }
@@ -33,10 +34,10 @@ pub(in crate::clustering) struct Settings {
 #[derive(Debug)]
 pub(in crate::clustering) struct Network {
     pub(in crate::clustering) settings: Settings,
-    trunk: Mlp,
-    direction: Linear,
+    layers: Layers,
+    encoder: SphereEncoder,
     log_variance: Linear,
-    decoder: Mlp,
+    decoder: Decoder,
     pub(in crate::clustering) means: Param,
     pub(in crate::clustering) log_variances: Param,
     pub(in crate::clustering) weights: Param,
@@ -52,24 +53,16 @@ pub(in crate::clustering) struct Encoding<'t> {
 
 impl Network {
     pub(in crate::clustering) fn new(settings: Settings, parameters: &mut Parameters, key: Key) -> Result<Self> {
-        let Params { k, latent: d, ref hidden, .. } = settings.params;
-        let mut widths = vec![settings.scaling.columns()];
-        widths.extend(hidden);
-        let last = widths[widths.len() - 1];
-        let mut mirrored: Vec<usize> = widths.iter().rev().copied().collect();
-        mirrored.insert(0, d);
+        let Params { k, latent: d, ref channels, ref hidden, .. } = settings.params;
+        let layers = Layers::new(settings.scaling.columns(), settings.image, channels, hidden);
         let [trunk_key, direction_key, decoder_key] = key.split();
-        let trunk = Mlp::new(parameters, "encoder", &widths, Activation::Relu, trunk_key)?;
-        // As if mean and log-variance were one layer of 2d outputs.
-        let bound = (6.0 / (last + 2 * d) as f32).sqrt();
-        let mut head =
-            |name, bound, bias| Linear::new(parameters, name, [last, d], bound, bias, Activation::None, direction_key);
-        let direction = head("encoder.mean", bound, 0.0)?;
-        let log_variance = head("encoder.log_variance", 0.0, LOG_VARIANCE)?;
-        let decoder = Mlp::new(parameters, "decoder", &mirrored, Activation::None, decoder_key)?;
+        let encoder = SphereEncoder::new(parameters, "encoder", &layers, d, [trunk_key, direction_key])?;
+        let (name, shape) = ("encoder.log_variance", [layers.outputs(), d]);
+        let log_variance = Linear::new(parameters, name, shape, 0.0, LOG_VARIANCE, Activation::None, direction_key)?;
+        let decoder = layers.decoder(parameters, "decoder", d, decoder_key)?;
         Ok(Self {
-            trunk,
-            direction,
+            layers,
+            encoder,
             log_variance,
             decoder,
             means: parameters.zeros("mixture.means", [k, d])?,
@@ -84,6 +77,11 @@ impl Network {
         self.settings.params.k
     }
 
+    /// Rows that go through at once when nothing is learned.
+    pub(in crate::clustering) fn block(&self) -> usize {
+        self.layers.block()
+    }
+
     pub(in crate::clustering) fn prior(&self) -> Prior {
         self.settings.params.prior
     }
@@ -95,11 +93,7 @@ impl Network {
         x: &Var<'t>,
         frozen: bool,
     ) -> Result<Encoding<'t>> {
-        let hidden = self.trunk.forward(tape, parameters, x, frozen)?;
-        let direction = self.direction.forward(tape, parameters, &hidden, frozen)?;
-        let norm = direction.square()?.sum_cols()?.affine(1.0, 1e-8)?.sqrt()?;
-        let rows = x.shape().dims()[0];
-        let unit = (&direction / &norm.reshape([rows, 1])?)?;
+        let [hidden, unit] = self.encoder.forward(tape, parameters, x, frozen)?;
         let bound = |value: f32| -> Result<Var<'t>> { Ok(tape.constant(&tape.gpu().constant(value)?)) };
         let log_variance = self.log_variance.forward(tape, parameters, &hidden, frozen)?;
         let log_variance = log_variance.binary(Binary::Max, &bound(-8.0)?)?.binary(Binary::Min, &bound(2.0)?)?;
@@ -128,10 +122,10 @@ impl Network {
         z: &Var<'t>,
         x: &Tensor,
     ) -> Result<Var<'t>> {
-        let decoded = self.decoder.forward(tape, parameters, z, false)?;
-        Ok(match self.settings.kind {
-            Kind::Images => decoded.bernoulli_loss(x)?,
-            Kind::Table => decoded.squared_error(x)?.affine(0.5, 0.0)?,
+        let decoded = self.decoder.forward(tape, parameters, z)?;
+        Ok(match self.settings.image {
+            Some(_) => decoded.bernoulli_loss(x)?,
+            None => decoded.squared_error(x)?.affine(0.5, 0.0)?,
         })
     }
 

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
-use super::{BLOCK, Variational};
+use super::Variational;
+use crate::clustering::Start;
+use crate::clustering::network::{Layers, countable, fits};
 use crate::data::Dataset;
 use crate::distributions::Temperature;
 use crate::{Error, Result};
@@ -24,26 +26,13 @@ pub enum Prior {
     Exchangeable,
 }
 
-/// Where the groups come from that clustering starts with, in the encoder's space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Start {
-    /// Of the two others, the one that cuts fewer neighbourhoods and has the more even sizes.
-    #[default]
-    Best,
-    /// k-means, which prefers groups of one size: it splits a large group before it separates two small ones, and keeps a
-    /// group whole that has two shapes.
-    KMeans,
-    /// More parts by k-means, joined by the density of neighbourhoods between them whatever their size: for groups known to
-    /// be very unequal. It separates what is separate, so a group of two shapes becomes two.
-    Joined,
-}
-
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) k: usize,
     pub(super) prior: Prior,
     pub(super) start: Start,
+    pub(super) channels: Vec<usize>,
     pub(super) hidden: Vec<usize>,
     pub(super) latent: usize,
     pub(super) batch: usize,
@@ -60,6 +49,7 @@ impl Params {
             k,
             prior: Prior::default(),
             start: Start::default(),
+            channels: Vec::new(),
             hidden: vec![256, 128],
             latent: 16,
             batch: 256,
@@ -80,6 +70,12 @@ impl Params {
     /// Where the first groups come from.
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
+        self
+    }
+
+    /// Widths of convolutional layers before the hidden ones, for images: each halves their sides. None by default.
+    pub fn channels(mut self, widths: impl Into<Vec<usize>>) -> Self {
+        self.channels = widths.into();
         self
     }
 
@@ -157,6 +153,9 @@ impl Params {
         if self.batch as u128 * self.k as u128 >= 1 << 24 {
             return Err(Error::argument("batch", "times k must be below 2^24"));
         }
+        if self.channels.contains(&0) {
+            return Err(Error::argument("channels", "has a layer of width 0"));
+        }
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return Err(Error::argument("hidden", "needs at least one layer, and no layer of width 0"));
         }
@@ -177,42 +176,25 @@ impl Params {
                 format!("{} rows, more than the {} neighbours of each are needed", data.rows(), self.neighbours);
             return Err(Error::argument("data", message));
         }
-        // The schedule counts steps in 32 bits.
-        let steps = (data.rows() / self.batch).max(1) as u128;
+        let steps = (data.rows() / self.batch).max(1);
         let [pretrain, epochs] = self.resolved_epochs(data.rows());
-        for (name, epochs) in [("pretrain_epochs", pretrain), ("epochs", epochs)] {
-            if epochs as u128 * steps > u128::from(u32::MAX) {
-                return Err(Error::argument(name, format!("{epochs} of {steps} steps are more than {}", u32::MAX)));
-            }
-        }
-        // Checked before anything of that size is made, on the host or on the device.
-        let limit = gpu.capabilities().max_binding_bytes;
-        let fits = |argument, what: &str, elements: u128| {
-            let needed = 4 * elements;
-            if needed <= u128::from(limit) {
-                return Ok(());
-            }
-            Err(Error::argument(argument, format!("{what} needs {needed} bytes, the adapter's limit is {limit} bytes")))
-        };
-        let pairs = 2 * self.batch.min(data.rows()) as u128;
-        fits("batch", "the table of all pairs of a batch", pairs * pairs)?;
+        countable("pretrain_epochs", pretrain, steps)?;
+        countable("epochs", epochs, steps)?;
+        let pairs = 2 * self.batch.min(data.rows());
+        fits(gpu, "batch", "the table of all pairs of a batch", (pairs as u128).pow(2))?;
+        let layers = Layers::new(data.cols(), data.image(), &self.channels, &self.hidden);
+        layers.check(gpu, data, pairs)?;
         // Outside of training, rows go through in blocks.
-        let rows = pairs.max(BLOCK.min(data.rows()) as u128);
-        let mut widths = vec![data.cols()];
-        widths.extend(&self.hidden);
-        for pair in widths.windows(2) {
-            let what = format!("a layer of {} by {} weights", pair[0], pair[1]);
-            fits("hidden", &what, pair[0] as u128 * pair[1] as u128)?;
-            fits("hidden", "what a layer makes of its rows", rows * pair[1] as u128)?;
-        }
-        fits("latent", "the layer of latent means", widths[widths.len() - 1] as u128 * self.latent as u128)?;
-        fits("latent", "the latent means of all rows", pairs.max(data.rows() as u128) * self.latent as u128)?;
-        fits("k", "the mixture", self.k as u128 * self.latent as u128)?;
-        fits("k", "the groups' probabilities", rows * self.k as u128)?;
-        let draws = self.batch.min(data.rows()) as u128 + 1;
+        let rows = pairs.max(layers.block().min(data.rows()));
+        let table = |argument, what, rows: usize, cols: usize| fits(gpu, argument, what, rows as u128 * cols as u128);
+        table("latent", "the layer of latent means", layers.outputs(), self.latent)?;
+        table("latent", "the latent means of all rows", pairs.max(data.rows()), self.latent)?;
+        table("k", "the mixture", self.k, self.latent)?;
+        table("k", "the groups' probabilities", rows, self.k)?;
         if self.prior == Prior::Hypergeometric {
-            fits("k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
+            let draws = self.batch.min(data.rows()) as u128 + 1;
+            fits(gpu, "k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
         }
-        fits("data", "a batch of rows", rows * data.cols() as u128)
+        Ok(())
     }
 }

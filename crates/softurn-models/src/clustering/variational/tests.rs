@@ -70,20 +70,25 @@ fn a_model_that_is_read_again_predicts_the_same_bits() -> Result<()> {
     let at = |(i, j): (usize, usize)| noise[3 * i + j] + if i % 2 == 0 { 6.0 } else { 0.0 };
     let rows = Array2::from_shape_fn((80, 3), at);
     let part = |range| Dataset::table("plane", rows.slice(ndarray::s![range, ..]).to_owned()).unwrap();
-    let (seen, unseen) = (part(0..40), part(40..80));
+    let planes = [part(0..40), part(40..80)];
+    let digits = data::load("digits", Some(80)).unwrap();
+    let images = [0..40, 40..80].map(|rows| digits.select_rows(&rows.collect::<Vec<_>>()).unwrap());
     let bits = |values: Array2<f32>| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-    for prior in [Prior::Hypergeometric, Prior::Categorical] {
-        let params = Params::new(2).prior(prior).hidden([8]).latent(2).batch(16).pretrain_epochs(4).epochs(2);
-        let fitted = params.neighbours(3).check()?.fit(&gpu, &seen, Key::new(3))?;
+    let cases: [(_, &[usize], _); 3] =
+        [(Prior::Hypergeometric, &[], &planes), (Prior::Categorical, &[], &planes), (Prior::Uniform, &[3], &images)];
+    for (prior, channels, [seen, unseen]) in cases {
+        let params =
+            Params::new(2).prior(prior).channels(channels).hidden([8]).latent(2).batch(16).pretrain_epochs(4).epochs(2);
+        let fitted = params.neighbours(3).check()?.fit(&gpu, seen, Key::new(3))?;
         fitted.save(&path)?;
         let read = FittedVariational::load(&gpu, &path)?;
-        assert_eq!(read.predict(&unseen)?, fitted.predict(&unseen)?);
-        assert_eq!(bits(read.predict_proba(&unseen)?), bits(fitted.predict_proba(&unseen)?));
-        assert_eq!(bits(read.transform(&unseen)?), bits(fitted.transform(&unseen)?));
+        assert_eq!(read.predict(unseen)?, fitted.predict(unseen)?);
+        assert_eq!(bits(read.predict_proba(unseen)?), bits(fitted.predict_proba(unseen)?));
+        assert_eq!(bits(read.transform(unseen)?), bits(fitted.transform(unseen)?));
         assert_eq!(read.group_proportions()?, fitted.group_proportions()?);
         assert_eq!((read.labels(), read.group_sizes()), (fitted.labels(), fitted.group_sizes()));
-        assert_eq!(fitted.labels(), fitted.predict(&seen)?);
-        assert!(bits(fitted.predict_proba(&unseen)?) != bits(fitted.predict_proba(&seen)?));
+        assert_eq!(fitted.labels(), fitted.predict(seen)?);
+        assert!(bits(fitted.predict_proba(unseen)?) != bits(fitted.predict_proba(seen)?));
     }
     let error = FittedPartition::load(&gpu, &path).unwrap_err().to_string();
     assert!(error.contains("variational") && error.contains("partition"), "{error}");

@@ -6,12 +6,26 @@
 //! neighbourhoods lead out of it, and how far the sizes are from even ones (a divergence, in nats).
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 use softurn_kernels::{Gpu, Key};
 
-use super::Start;
 use crate::Result;
 use crate::clustering::kmeans::KMeans;
 use crate::neighbours::nearest_neighbours;
+
+/// Where the groups come from that clustering starts with, in the encoder's space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Start {
+    /// Of the two others, the one that cuts fewer neighbourhoods and has the more even sizes.
+    #[default]
+    Best,
+    /// k-means, which prefers groups of one size: it splits a large group before it separates two small ones, and keeps a
+    /// group whole that has two shapes.
+    KMeans,
+    /// More parts by k-means, joined by the density of neighbourhoods between them whatever their size: for groups known to
+    /// be very unequal. It separates what is separate, so a group of two shapes becomes two.
+    Joined,
+}
 
 /// Parts for each group: of the one candidate of joined parts, and of those that are compared with k-means.
 const PARTS: usize = 5;
