@@ -50,7 +50,7 @@ impl Cell {
 }
 
 fn studies() -> Vec<Study> {
-    vec![digits(), imbalance(), datasets()]
+    vec![digits(), imbalance(), imbalance_mnist(), datasets()]
 }
 
 /// The three priors and both baselines over five seeds.
@@ -113,34 +113,60 @@ fn imbalance() -> Study {
 /// Stands for the folder of data sets that are not in the repository.
 const DATA: &str = "$SOFTURN_DATA";
 
+/// `--data` and `--labels` of a set of images in that folder.
+fn idx(set: &str) -> Vec<String> {
+    let file = |kind| format!("{DATA}/{set}/train-{kind}-ubyte.gz");
+    vec!["--data".to_owned(), file("images-idx3"), "--labels".to_owned(), file("labels-idx1")]
+}
+
+/// The priors on images of MNIST of which half of the classes are kept in part.
+fn imbalance_mnist() -> Study {
+    let methods: [(&str, &[&str]); 5] = [
+        ("hypergeometric", &[]),
+        ("categorical", &["--prior", "categorical"]),
+        ("uniform", &["--prior", "uniform"]),
+        ("kmeans", &["--method", "kmeans"]),
+        ("gmm", &["--method", "gmm"]),
+    ];
+    let data = idx("mnist");
+    let keep = ["--rows", "10000", "--k", "10", "--keep", "1,1,1,1,1,0.25,0.25,0.25,0.25,0.25"];
+    let common: Vec<&str> = data.iter().map(String::as_str).chain(keep).collect();
+    let cells = (0..5).flat_map(|seed| methods.map(|(name, own)| Cell::new(name, seed, &common, own)));
+    Study {
+        name: "imbalance-mnist",
+        about: "the first 10,000 images of MNIST, classes 5 to 9 kept at 0.25: priors, k-means and GMM, seeds 0 to 4; \
+                SOFTURN_DATA as in datasets",
+        cells: cells.collect(),
+        pairs: methods[1..3].iter().map(|(other, _)| [methods[0].0, other].map(str::to_owned)).collect(),
+    }
+}
+
 /// All methods with their defaults on data sets of digits, garments, letters, land and cells.
 fn datasets() -> Study {
-    let idx = |set: &str, rows: &[&str]| {
-        let file = |kind| format!("{DATA}/{set}/train-{kind}-ubyte.gz");
-        let own = ["--data".to_owned(), file("images-idx3"), "--labels".to_owned(), file("labels-idx1")];
-        [&own[..], &rows.iter().map(|&word| word.to_owned()).collect::<Vec<_>>()].concat()
-    };
     let npz = |file: &str, array: &str| {
         let file = format!("{DATA}/{file}.npz");
         vec!["--data".to_owned(), format!("{file}:{array}"), "--labels".to_owned(), format!("{file}:y")]
     };
-    let first = ["--rows", "10000"];
+    let first = |set: &str| [idx(set), ["--rows", "10000"].map(str::to_owned).to_vec()].concat();
+    // Principal components are coordinates of one space.
+    let pbmc = [npz("pbmc68k_reduced/pbmc68k_reduced", "pca50"), ["--kind", "embedding"].map(str::to_owned).to_vec()];
     // The quick ones first.
     let sets: [(&str, &str, Vec<String>); 9] = [
-        ("pbmc700", "10", npz("pbmc68k_reduced/pbmc68k_reduced", "pca50")),
+        ("pbmc700", "10", pbmc.concat()),
         ("digits", "10", vec!["--data".to_owned(), "digits".to_owned()]),
         ("mfeat", "10", npz("mfeat/mfeat", "fac")),
-        ("optdigits", "10", idx("optdigits", &[])),
+        ("optdigits", "10", idx("optdigits")),
         ("satimage", "6", npz("satimage/satimage", "x")),
-        ("usps", "10", idx("usps", &[])),
+        ("usps", "10", idx("usps")),
         ("letter", "26", npz("letter/letter", "x")),
-        ("mnist-10k", "10", idx("mnist", &first)),
-        ("fashion-10k", "10", idx("fashion-mnist", &first)),
+        ("mnist-10k", "10", first("mnist")),
+        ("fashion-10k", "10", first("fashion-mnist")),
     ];
-    let methods: [(&str, &[&str]); 7] = [
+    let methods: [(&str, &[&str]); 8] = [
         ("variational", &[]),
         ("partition", &["--method", "partition", "--weights", "learned"]),
-        ("entropy", &["--method", "entropy", "--hidden", "0"]),
+        ("entropy", &["--method", "entropy"]),
+        ("entropy linear", &["--method", "entropy", "--hidden", "0"]),
         ("idec", &["--method", "idec"]),
         ("dec", &["--method", "dec"]),
         ("gmm", &["--method", "gmm"]),
@@ -153,7 +179,9 @@ fn datasets() -> Study {
             cells.extend((0..5).map(|seed| Cell::new(&format!("{set}, {method}"), seed, &common, own)));
         }
     }
-    cells.sort_by_key(|cell| cell.seed);
+    // The default and the baselines of all seeds first, then the others seed by seed.
+    let first = |row: &str| ["variational", "kmeans", "gmm"].iter().any(|name| row.ends_with(name));
+    cells.sort_by_key(|cell| (!first(&cell.row), cell.seed));
     Study {
         name: "datasets",
         about: "all methods with their defaults on nine data sets, seeds 0 to 4; SOFTURN_DATA names the folder of those that are \
