@@ -1,7 +1,7 @@
 // Random views of rows.
 //
 // `forward`: an image under a random affine map. (u, v) of an output pixel lies in [-1, 1]^2, its source is A (u, v) + t with
-// A = R(theta) [[1, tan phi], [0, 1]] diag(1 / s_x, 1 / s_y); bilinear, 0 outside. Worked out in pixels from the image's centre, so that
+// A = R(theta) [[1, tan phi], [0, 1]] diag(1 / s_x, 1 / s_y), times (1 - c) and about o with a crop; bilinear, 0 outside. Worked out in pixels from the image's centre, so that
 // no map gives back the image bit by bit. LANES invocations share an image; each draws its map again and strides over the pixels.
 // `corrupt`: y = x + noise N(0, 1), or 0 with probability `dropout`. One invocation owns one feature.
 #import random
@@ -9,7 +9,7 @@
 
 struct Params {
   rows: u32, height: u32, width: u32, channels: u32, key_low: u32, key_high: u32,
-  max_rotation: f32, max_scale: f32, max_shear: f32, max_shift: f32, noise: f32, dropout: f32,
+  max_rotation: f32, max_scale: f32, max_shear: f32, max_shift: f32, max_crop: f32, noise: f32, dropout: f32,
 }
 
 const STREAM: u32 = 7u;
@@ -52,13 +52,16 @@ fn forward(
   if (image >= params.rows) { return; }
   let first = words(image, 0u, 0u);
   let second = words(image, 1u, 0u);
+  let third = words(image, 2u, 0u);
   let theta = symmetric(first.x, params.max_rotation);
   let across = 1.0 / (1.0 + symmetric(first.y, params.max_scale));
   let down = 1.0 / (1.0 + symmetric(first.z, params.max_scale));
   let phi = symmetric(first.w, params.max_shear);
   let shear = sine(phi) / cosine(phi);
-  let s = sine(theta);
-  let c = cosine(theta);
+  let crop = params.max_crop * uniform_from(second.z);
+  let seen = 1.0 - crop;
+  let s = sine(theta) * seen;
+  let c = cosine(theta) * seen;
 
   let width = f32(params.width);
   let height = f32(params.height);
@@ -68,8 +71,8 @@ fn forward(
   let col_by_row = (c * shear - s) * down * (width / height);
   let row_by_col = s * across * (height / width);
   let row_by_row = (s * shear + c) * down;
-  let col_shift = 0.5 * width * symmetric(second.x, params.max_shift);
-  let row_shift = 0.5 * height * symmetric(second.y, params.max_shift);
+  let col_shift = 0.5 * width * (seen * symmetric(second.x, params.max_shift) + symmetric(second.w, crop));
+  let row_shift = 0.5 * height * (seen * symmetric(second.y, params.max_shift) + symmetric(third.x, crop));
 
   for (var i = local.x; i < params.height * params.width; i += LANES) {
     let right = f32(i % params.width) - center_col;

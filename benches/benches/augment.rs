@@ -10,7 +10,7 @@ use softurn_kernels::{
 fn bench(criterion: &mut Criterion) {
     let (x, key) = (normal([256, 784], 1), Key::new(2));
     let shape = ImageShape { height: 28, width: 28, channels: 1 };
-    let map = Affine { max_rotation: 0.2, max_scale: 0.1, max_shear: 0.1, max_shift: 2.0 };
+    let map = Affine { max_rotation: 0.2, max_scale: 0.1, max_shear: 0.1, max_shift: 2.0, max_crop: 0.0 };
     time(criterion, "augment affine [256, 784]", || augment::affine(gpu(), &x, shape, &map, key));
     time(criterion, "augment corrupt [256, 784]", || augment::corrupt(gpu(), &x, 0.1, 0.2, key));
 }

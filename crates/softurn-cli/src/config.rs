@@ -140,6 +140,13 @@ pub struct Settings {
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
+    /// Largest share of an image's sides that random views cut off, from 0 to below 1 [default: 0]
+    #[arg(long, value_name = "X", help_heading = "Model")]
+    pub crop: Option<f64>,
+    /// Standard deviation of the noise in random views [default: images 0, tables 0.1]
+    #[arg(long, value_name = "X", help_heading = "Model")]
+    pub noise: Option<f64>,
+
     /// What the method entropy minimises [default: self-label]
     #[arg(long, value_name = "NAME", help_heading = "Entropy clustering")]
     pub loss: Option<Loss>,
@@ -240,6 +247,10 @@ pub struct Config {
     pub hidden: Vec<usize>,
     /// Width of the latent space.
     pub latent: usize,
+    /// Largest share of an image's sides that random views cut off.
+    pub crop: Option<f64>,
+    /// Standard deviation of the noise in random views.
+    pub noise: Option<f64>,
     /// What the method entropy minimises.
     pub loss: Option<Loss>,
     /// `learned`, `uniform` or shares.
@@ -368,8 +379,10 @@ impl Config {
                 positive("hidden", width as f64)?;
             }
         }
-        let of_methods: [(_, bool, &[&str]); 11] = [
+        let of_methods: [(_, bool, &[&str]); 13] = [
             ("channels", self.channels.is_some(), &["variational", PARTITION, ENTROPY, DEC, IDEC]),
+            ("crop", self.crop.is_some(), &["variational", PARTITION, ENTROPY]),
+            ("noise", self.noise.is_some(), &["variational", PARTITION, ENTROPY]),
             ("loss", self.loss.is_some(), &[ENTROPY]),
             ("sizes", self.sizes.is_some(), &[ENTROPY]),
             ("lambda", self.lambda.is_some(), &[ENTROPY]),
@@ -471,6 +484,8 @@ const KEYS: &[&str] = &[
     "channels",
     "hidden",
     "latent",
+    "crop",
+    "noise",
     "loss",
     "sizes",
     "lambda",

@@ -208,6 +208,12 @@ fn variational(config: &Config) -> Result<Variational> {
         .batch(config.batch)
         .learning_rate(config.learning_rate as f32)
         .temperature(config.temperature as f32);
+    if let Some(crop) = config.crop {
+        params = params.crop(crop as f32);
+    }
+    if let Some(noise) = config.noise {
+        params = params.noise(noise as f32);
+    }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);
     }
@@ -247,6 +253,12 @@ fn partition(config: &Config) -> Result<Partition> {
     if let Some(delta) = config.delta {
         params = params.delta(delta as f32);
     }
+    if let Some(crop) = config.crop {
+        params = params.crop(crop as f32);
+    }
+    if let Some(noise) = config.noise {
+        params = params.noise(noise as f32);
+    }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);
     }
@@ -271,6 +283,12 @@ fn entropy(config: &Config) -> Result<Entropy> {
         .learning_rate(config.learning_rate as f32)
         // A batch has no more rows than there are.
         .batch(if config.batch > 0 { config.batch } else { usize::MAX });
+    if let Some(crop) = config.crop {
+        params = params.crop(crop as f32);
+    }
+    if let Some(noise) = config.noise {
+        params = params.noise(noise as f32);
+    }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);
     }

@@ -300,7 +300,7 @@ fn elementwise(table: &mut Table, n: usize) {
     table.add("augment affine", &images, None, move |inputs| {
         let x = inputs.probabilities(images, 1)?;
         let shape = ImageShape { height: 28, width: 28, channels: 1 };
-        let map = Affine { max_rotation: 0.2, max_scale: 0.1, max_shear: 0.1, max_shift: 2.0 };
+        let map = Affine { max_rotation: 0.2, max_scale: 0.1, max_shear: 0.1, max_shift: 2.0, max_crop: 0.0 };
         run(move |i| Ok(augment::affine(x.gpu(), &x, shape, &map, Key::new(i))?))
     });
     table.add("augment corrupt", &images, None, move |inputs| {

@@ -9,20 +9,54 @@ use crate::data::{Dataset, ImageShape, Kind};
 use crate::{Error, Result};
 
 /// What a random view does to an image: degrees turned to radians, and shares of its half side.
-const VIEW: Affine = Affine { max_rotation: 0.174_532_93, max_scale: 0.1, max_shear: 0.139_626_34, max_shift: 0.12 };
+const VIEW: Affine =
+    Affine { max_rotation: 0.174_532_93, max_scale: 0.1, max_shear: 0.139_626_34, max_shift: 0.12, max_crop: 0.0 };
 /// What a random view does to a standardised table: added noise, and the chance that a feature is hidden.
 const NOISE: f32 = 0.1;
 const DROPOUT: f32 = 0.1;
 
-/// Rows under random views: affine maps of images, noise and hidden features of tables.
-pub(super) fn view(x: &Tensor, image: Option<ImageShape>, key: Key) -> Result<Tensor> {
-    Ok(match image {
-        Some(shape) => {
-            let shape = augment::ImageShape { height: shape.height, width: shape.width, channels: shape.channels };
-            augment::affine(x.gpu(), x, shape, &VIEW, key)?
+/// What may be set of random views.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Views {
+    /// The largest share of an image's sides that is cut off.
+    pub(super) crop: f32,
+    /// The standard deviation of added noise; unset: 0 for images, 0.1 for tables.
+    pub(super) noise: Option<f32>,
+}
+
+impl Views {
+    pub(super) fn check(&self) -> Result<()> {
+        if !(0.0..1.0).contains(&self.crop) {
+            return Err(Error::argument("crop", format!("{} is not from 0 to below 1", self.crop)));
         }
-        None => augment::corrupt(x.gpu(), x, NOISE, DROPOUT, key)?,
-    })
+        match self.noise {
+            Some(noise) if !(noise >= 0.0 && noise.is_finite()) => {
+                Err(Error::argument("noise", format!("{noise} is not 0 or a positive number")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check_data(&self, data: &Dataset) -> Result<()> {
+        if self.crop > 0.0 && data.image().is_none() {
+            return Err(Error::argument("crop", format!("crops are of images; {} is a table", data.name())));
+        }
+        Ok(())
+    }
+
+    /// Rows under random views: affine maps and windows of images, hidden features of tables, and noise.
+    pub(super) fn of(&self, x: &Tensor, image: Option<ImageShape>, key: Key) -> Result<Tensor> {
+        let Some(shape) = image else {
+            return Ok(augment::corrupt(x.gpu(), x, self.noise.unwrap_or(NOISE), DROPOUT, key)?);
+        };
+        let shape = augment::ImageShape { height: shape.height, width: shape.width, channels: shape.channels };
+        let seen = augment::affine(x.gpu(), x, shape, &Affine { max_crop: self.crop, ..VIEW }, key)?;
+        // Noise is drawn from another part of the key's stream.
+        Ok(match self.noise {
+            Some(noise) if noise > 0.0 => augment::corrupt(x.gpu(), &seen, noise, 0.0, key)?,
+            _ => seen,
+        })
+    }
 }
 
 /// Columns of a table less their mean, over their standard deviation, both of the rows that a model was fitted on; a

@@ -17,6 +17,10 @@ pub struct View {
     pub shear: f64,
     /// `t_x` and `t_y`, in halves of the image's side.
     pub shift: [f64; 2],
+    /// c, the share of the sides that is cut off.
+    pub crop: f64,
+    /// `o_x` and `o_y`, the window's centre.
+    pub window: [f64; 2],
 }
 
 impl View {
@@ -25,11 +29,15 @@ impl View {
         let symmetric = |bits, bound: f32| f64::from(bound) * (2.0 * uniform_from(bits) - 1.0);
         let first = philox([row as u32, 0, 0, STREAM], key.words());
         let second = philox([row as u32, 1, 0, STREAM], key.words());
+        let third = philox([row as u32, 2, 0, STREAM], key.words());
+        let crop = f64::from(affine.max_crop) * uniform_from(second[2]);
         Self {
             rotation: symmetric(first[0], affine.max_rotation),
             scale: [1.0 + symmetric(first[1], affine.max_scale), 1.0 + symmetric(first[2], affine.max_scale)],
             shear: symmetric(first[3], affine.max_shear),
             shift: [symmetric(second[0], affine.max_shift), symmetric(second[1], affine.max_shift)],
+            crop,
+            window: [second[3], third[0]].map(|bits| crop * (2.0 * uniform_from(bits) - 1.0)),
         }
     }
 
@@ -38,7 +46,9 @@ impl View {
         let (x, y) = (u / self.scale[0], v / self.scale[1]);
         let x = x + self.shear.tan() * y;
         let (sin, cos) = self.rotation.sin_cos();
-        (cos * x - sin * y + self.shift[0], sin * x + cos * y + self.shift[1])
+        let place = (cos * x - sin * y + self.shift[0], sin * x + cos * y + self.shift[1]);
+        let seen = 1.0 - self.crop;
+        (seen * place.0 + self.window[0], seen * place.1 + self.window[1])
     }
 }
 

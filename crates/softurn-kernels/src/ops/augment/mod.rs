@@ -4,7 +4,8 @@
 //! [`affine`] moves images: with `(u, v) = ((2q + 1) / W - 1, (2r + 1) / H - 1)` the place of output pixel (row `r`, column
 //! `q`), the value is taken at `A (u, v) + (t_x, t_y)`,
 //! `A = R(θ) [[1, tan φ], [0, 1]] diag(1 / s_x, 1 / s_y)`, by bilinear interpolation; outside the image everything is 0.
-//! θ, φ, t are uniform on `±max`, s on `1 ± max`, drawn for each image. [`corrupt`] is for tables:
+//! θ, φ, t are uniform on `±max`, s on `1 ± max`, drawn for each image. With a crop, that place `p` is one in a window of the
+//! image: the value is taken at `(1 - c) p + o`, c uniform on `0..crop`, each coordinate of o on `±c`. [`corrupt`] is for tables:
 //! `y = x + noise · N(0, 1)`, or 0 with probability `dropout`, drawn for each feature.
 //!
 //! No gradient: a view is an input.
@@ -49,6 +50,8 @@ pub struct Affine {
     pub max_shear: f32,
     /// Largest shift along either axis, in halves of the image's side.
     pub max_shift: f32,
+    /// Largest share of both sides that is cut off, below 1: a window anywhere in the image fills the view.
+    pub max_crop: f32,
 }
 
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -64,6 +67,7 @@ struct Params {
     max_scale: f32,
     max_shear: f32,
     max_shift: f32,
+    max_crop: f32,
     noise: f32,
     dropout: f32,
 }
@@ -79,6 +83,7 @@ pub(super) const PARAMS: &[(&str, usize)] = &[
     ("max_scale", std::mem::offset_of!(Params, max_scale)),
     ("max_shear", std::mem::offset_of!(Params, max_shear)),
     ("max_shift", std::mem::offset_of!(Params, max_shift)),
+    ("max_crop", std::mem::offset_of!(Params, max_crop)),
     ("noise", std::mem::offset_of!(Params, noise)),
     ("dropout", std::mem::offset_of!(Params, dropout)),
 ];
@@ -104,6 +109,7 @@ pub fn affine(gpu: &Gpu, images: &Tensor, shape: ImageShape, affine: &Affine, ke
     within("max_scale", affine.max_scale, 0.0..=1.0f32.next_down(), "0 to below 1")?;
     within("max_shear", affine.max_shear, 0.0..=FRAC_PI_4, "0 to pi/4 radians")?;
     within("max_shift", affine.max_shift, 0.0..=f32::MAX, "0 or more")?;
+    within("max_crop", affine.max_crop, 0.0..=1.0f32.next_down(), "0 to below 1")?;
     let y = gpu.uninitialised("augment", images.shape().clone(), DataType::F32)?;
     if !y.is_empty() {
         // At least the width of a CPU's vector: neighbours in it then read neighbouring pixels, not images 3 KiB apart, which is
@@ -122,6 +128,7 @@ pub fn affine(gpu: &Gpu, images: &Tensor, shape: ImageShape, affine: &Affine, ke
             max_scale: affine.max_scale,
             max_shear: affine.max_shear,
             max_shift: affine.max_shift,
+            max_crop: affine.max_crop,
             ..Params::default()
         };
         gpu.dispatch(Call {

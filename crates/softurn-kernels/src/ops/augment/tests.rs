@@ -16,9 +16,10 @@ const AFFINE: Tolerance = Tolerance::new(
 );
 const CORRUPT: Tolerance = Tolerance::new(1e-5, 1e-6, "normals to 1.2e-6 absolute and relative, times noise up to 3");
 
-const NONE: Affine = Affine { max_rotation: 0.0, max_scale: 0.0, max_shear: 0.0, max_shift: 0.0 };
-const ALL: Affine = Affine { max_rotation: 0.5, max_scale: 0.3, max_shear: 0.4, max_shift: 0.2 };
-const MOST: Affine = Affine { max_rotation: FRAC_PI_4, max_scale: 0.4, max_shear: FRAC_PI_4, max_shift: 1.0 };
+const NONE: Affine = Affine { max_rotation: 0.0, max_scale: 0.0, max_shear: 0.0, max_shift: 0.0, max_crop: 0.0 };
+const ALL: Affine = Affine { max_rotation: 0.5, max_scale: 0.3, max_shear: 0.4, max_shift: 0.2, max_crop: 0.3 };
+const MOST: Affine =
+    Affine { max_rotation: FRAC_PI_4, max_scale: 0.4, max_shear: FRAC_PI_4, max_shift: 1.0, max_crop: 0.9 };
 
 const SHAPES: &[(usize, [usize; 3])] = &[
     (0, [4, 4, 1]),
@@ -57,6 +58,24 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         shader: "augment",
         from: "col >= i32(params.width)",
         to: "col + 1 >= i32(params.width)",
+        plan: "both",
+        hidden: None,
+    },
+    Mutant {
+        op: "augment",
+        name: "a crop makes smaller",
+        shader: "augment",
+        from: "1.0 - crop",
+        to: "1.0 + crop",
+        plan: "both",
+        hidden: None,
+    },
+    Mutant {
+        op: "augment",
+        name: "the window's row is its column",
+        shader: "augment",
+        from: "third.x",
+        to: "second.w",
         plan: "both",
         hidden: None,
     },
@@ -269,9 +288,30 @@ fn draws_are_uniform_and_each_alone_does_what_its_name_says() {
 }
 
 #[test]
+fn crops_are_windows_of_the_image() {
+    let maxima = Affine { max_crop: 0.6, ..NONE };
+    let views = recovered(&gpus()[1], 1000, &maxima, Key::new(7));
+    let (mut crops, mut places) = (Vec::new(), Vec::new());
+    for view in &views {
+        let seen = view[1].recip();
+        assert!((seen - view[2].recip()).abs() < 1e-5 && view[0].abs() < 1e-5 && view[3].abs() < 1e-5, "{view:?}");
+        assert!([view[4], view[5]].iter().all(|place| place.abs() + seen < 1.0 + 1e-5), "outside: {view:?}");
+        crops.push(1.0 - seen);
+        // What is cut off on one side, of all that is.
+        places.extend([view[4], view[5]].map(|place| place / (1.0 - seen).max(1e-3)));
+    }
+    let p = ks_p(&crops, |x| (x / 0.6).clamp(0.0, 1.0));
+    assert!(p > 1e-3, "crops: p = {p}");
+    let p = ks_p(&places, |x| ((x + 1.0) / 2.0).clamp(0.0, 1.0));
+    assert!(p > 1e-3, "places: p = {p}");
+    let both: f64 = places.chunks(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / 1000.0 * 3.0;
+    assert!(both.abs() < 0.12, "axes correlate by {both}");
+}
+
+#[test]
 fn all_together_are_what_the_twin_drew() {
     let key = Key::new(11);
-    let maxima = Affine { max_rotation: 0.4, max_scale: 0.2, max_shear: 0.3, max_shift: 0.2 };
+    let maxima = Affine { max_rotation: 0.4, max_scale: 0.2, max_shear: 0.3, max_shift: 0.2, max_crop: 0.0 };
     for (row, got) in recovered(&gpus()[0], 100, &maxima, key).iter().enumerate() {
         let view = cpu::View::draw(row, &maxima, key);
         let want = [view.rotation, view.scale[0], view.scale[1], view.shear, view.shift[0], view.shift[1]];
@@ -340,6 +380,7 @@ fn bad_arguments() {
     }
     for value in [-0.1, 1.0, f32::NAN] {
         assert_eq!(bad(Affine { max_scale: value, ..NONE }), "max_scale");
+        assert_eq!(bad(Affine { max_crop: value, ..NONE }), "max_crop");
     }
     for value in [-0.1, f32::INFINITY, f32::NAN] {
         assert_eq!(bad(Affine { max_shift: value, ..NONE }), "max_shift");

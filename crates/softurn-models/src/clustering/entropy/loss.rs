@@ -11,8 +11,8 @@ use super::network::Network;
 use super::{GroupSizes, Loss, Params, Score};
 use crate::clustering::contrast::Contrast;
 use crate::clustering::network::Layers;
+use crate::clustering::start;
 use crate::clustering::tally::{group_sizes, sureness};
-use crate::clustering::{features, start};
 use crate::data::ImageShape;
 use crate::distributions::MultivariateFisherHypergeometric;
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
@@ -353,7 +353,7 @@ impl Objective for Model {
         let start = match self.stage(phase) {
             Stage::Contrast(start) => {
                 let [_, view_key] = key.split();
-                let seen = tape.constant(&features::view(&x, self.layers.image(), view_key)?);
+                let seen = tape.constant(&self.params.views.of(&x, self.layers.image(), view_key)?);
                 let unit = self.networks[start].unit(tape, parameters, &seen)?;
                 let contrast = self.contrast.as_ref().zip(unit).map(|(contrast, unit)| contrast.loss(&unit));
                 return contrast.into_iter().map(|loss| Ok(("contrast", loss?))).collect();
@@ -373,7 +373,7 @@ impl Objective for Model {
             let log = logits.detach().log_softmax(1.0)?;
             let sigma = log.exp()?;
             let entropy = (&sigma * &log)?.sum_cols()?.mean()?;
-            let seen = tape.constant(&features::view(&x, self.layers.image(), key)?);
+            let seen = tape.constant(&self.params.views.of(&x, self.layers.image(), key)?);
             let cross = network.logits(tape, parameters, &seen)?.cross_entropy(sigma.value())?.mean()?;
             let consistency = (cross + &entropy)?;
             loss = (loss + &consistency.affine(weight, 0.0)?)?;

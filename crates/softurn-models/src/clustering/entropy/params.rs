@@ -5,6 +5,7 @@ use softurn_kernels::Gpu;
 
 use super::{Entropy, loss};
 use crate::clustering::Start;
+use crate::clustering::features::Views;
 use crate::clustering::network::{Layers, countable, fits};
 use crate::data::Dataset;
 use crate::{Error, Result};
@@ -46,6 +47,7 @@ pub struct Params {
     pub(super) hidden: Vec<usize>,
     pub(super) latent: usize,
     pub(super) neighbours: usize,
+    pub(super) views: Views,
     pub(super) batch: Option<usize>,
     pub(super) pretrain_epochs: Option<usize>,
     pub(super) epochs: Option<usize>,
@@ -67,6 +69,7 @@ impl Params {
             hidden: Vec::new(),
             latent: 16,
             neighbours: 10,
+            views: Views::default(),
             batch: None,
             pretrain_epochs: None,
             epochs: None,
@@ -122,6 +125,18 @@ impl Params {
     /// Dimensions of the space that a network ends in before its last layer; a linear model has none.
     pub fn latent(mut self, dimensions: usize) -> Self {
         self.latent = dimensions;
+        self
+    }
+
+    /// The largest share of an image's sides that random views cut off, from 0 to below 1; by default 0.
+    pub fn crop(mut self, share: f32) -> Self {
+        self.views.crop = share;
+        self
+    }
+
+    /// The standard deviation of the noise in random views; unset: 0 for images, 0.1 for tables, which are standardised.
+    pub fn noise(mut self, deviation: f32) -> Self {
+        self.views.noise = Some(deviation);
         self
     }
 
@@ -232,6 +247,7 @@ impl Params {
                 return Err(Error::argument(name, format!("{value} is not 0 or a positive number")));
             }
         }
+        self.views.check()?;
         let rate = self.resolved_rate();
         if !(rate.is_finite() && rate > 0.0) {
             return Err(Error::argument("learning_rate", format!("{rate} is not a positive number")));
@@ -261,6 +277,7 @@ impl Params {
         if self.k > data.rows() {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
+        self.views.check_data(data)?;
         if !self.is_linear() && self.neighbours >= data.rows() {
             let message =
                 format!("{} rows, more than the {} neighbours of each are needed", data.rows(), self.neighbours);

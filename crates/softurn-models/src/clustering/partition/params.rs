@@ -120,6 +120,18 @@ impl Params {
         self
     }
 
+    /// The largest share of an image's sides that random views cut off, from 0 to below 1; by default 0.
+    pub fn crop(mut self, share: f32) -> Self {
+        self.base = self.base.crop(share);
+        self
+    }
+
+    /// The standard deviation of the noise in random views; unset: 0 for images, 0.1 for tables, which are standardised.
+    pub fn noise(mut self, deviation: f32) -> Self {
+        self.base = self.base.noise(deviation);
+        self
+    }
+
     /// How many nearest rows count as alike in pretraining.
     pub fn neighbours(mut self, count: usize) -> Self {
         self.base = self.base.neighbours(count);

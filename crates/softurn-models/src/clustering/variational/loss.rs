@@ -8,7 +8,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 use super::network::{LOG_VARIANCE, Network, Settings};
 use super::{Params, Prior};
 use crate::clustering::contrast::Contrast;
-use crate::clustering::features::{self, Scaling};
+use crate::clustering::features::Scaling;
 use crate::clustering::start;
 use crate::clustering::tally::sureness;
 use crate::data::Dataset;
@@ -67,7 +67,7 @@ impl Model {
 
     /// A batch under a random view of each row: `[rows, columns]`.
     pub(in crate::clustering) fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
-        features::view(&self.rows.batch(batch)?, self.network.settings.image, key)
+        self.params().views.of(&self.rows.batch(batch)?, self.network.settings.image, key)
     }
 
     /// How much the contrast counts beside the bound, which grows with the columns.

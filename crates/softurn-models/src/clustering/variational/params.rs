@@ -5,6 +5,7 @@ use softurn_kernels::Gpu;
 
 use super::Variational;
 use crate::clustering::Start;
+use crate::clustering::features::Views;
 use crate::clustering::network::{Layers, countable, fits};
 use crate::data::Dataset;
 use crate::distributions::Temperature;
@@ -41,6 +42,7 @@ pub struct Params {
     pub(super) learning_rate: f32,
     pub(super) temperature: f32,
     pub(super) neighbours: usize,
+    pub(super) views: Views,
 }
 
 impl Params {
@@ -58,6 +60,7 @@ impl Params {
             learning_rate: 5e-4,
             temperature: 1.0,
             neighbours: 10,
+            views: Views::default(),
         }
     }
 
@@ -121,6 +124,18 @@ impl Params {
         self
     }
 
+    /// The largest share of an image's sides that random views cut off, from 0 to below 1; by default 0.
+    pub fn crop(mut self, share: f32) -> Self {
+        self.views.crop = share;
+        self
+    }
+
+    /// The standard deviation of the noise in random views; unset: 0 for images, 0.1 for tables, which are standardised.
+    pub fn noise(mut self, deviation: f32) -> Self {
+        self.views.noise = Some(deviation);
+        self
+    }
+
     /// How many nearest rows count as alike in pretraining.
     pub fn neighbours(mut self, count: usize) -> Self {
         self.neighbours = count;
@@ -159,6 +174,7 @@ impl Params {
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return Err(Error::argument("hidden", "needs at least one layer, and no layer of width 0"));
         }
+        self.views.check()?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::argument("learning_rate", format!("{} is not a positive number", self.learning_rate)));
         }
@@ -171,6 +187,7 @@ impl Params {
         if self.k > data.rows() {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
+        self.views.check_data(data)?;
         if self.neighbours >= data.rows() {
             let message =
                 format!("{} rows, more than the {} neighbours of each are needed", data.rows(), self.neighbours);
