@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Covariance, Settings, count};
+use crate::config::{Covariance, Kind, Settings, count};
 use crate::failure::{Failure, Result, one_line};
 
 /// Learn discrete structure by gradient descent on any GPU.
@@ -82,6 +82,23 @@ pub struct ClusterArgs {
     pub quiet: bool,
 }
 
+/// Rows of a data set, and the adapter for what is done with them.
+#[derive(Debug, Args)]
+pub struct RowsArgs {
+    /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
+    #[arg(long, value_name = "digits|FILE[:ARRAY]")]
+    pub data: String,
+    /// Column of a csv file that holds labels: it is left out
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// Take the first N rows only
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub rows: Option<usize>,
+    /// Adapter by index or by part of its name [default: the fastest kind]
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub adapter: Option<String>,
+}
+
 /// Assign new rows to the groups of a saved model.
 ///
 /// Writes a csv file of row, group and the group's probability. Rows are scaled as those were that the model was fitted on.
@@ -90,21 +107,12 @@ pub struct PredictArgs {
     /// Run directory of `softurn cluster`, or the model.safetensors in it
     #[arg(long, value_name = "DIR|FILE")]
     pub model: PathBuf,
-    /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
-    #[arg(long, value_name = "digits|FILE[:ARRAY]")]
-    pub data: String,
-    /// Column of a csv file that holds labels: it is left out
-    #[arg(long, value_name = "NAME")]
-    pub label_column: Option<String>,
-    /// Take the first N rows only
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub rows: Option<usize>,
+    /// What to read, and where to work.
+    #[command(flatten)]
+    pub rows: RowsArgs,
     /// File for the result; must not exist
     #[arg(long, value_name = "FILE.csv")]
     pub out: PathBuf,
-    /// Adapter by index or by part of its name [default: the fastest kind]
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub adapter: Option<String>,
 }
 
 /// Compare numbers of groups without labels.
@@ -112,15 +120,12 @@ pub struct PredictArgs {
 /// Fits a Gaussian mixture for each number and shows the likelihood of held-out rows (5 folds) and the silhouette.
 #[derive(Debug, Args)]
 pub struct SelectArgs {
-    /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
-    #[arg(long, value_name = "digits|FILE[:ARRAY]")]
-    pub data: String,
-    /// Column of a csv file that holds labels: it is left out
+    /// What to read, and where to work.
+    #[command(flatten)]
+    pub rows: RowsArgs,
+    /// What the columns are, unless they are pixels [default: table]
     #[arg(long, value_name = "NAME")]
-    pub label_column: Option<String>,
-    /// Take the first N rows only
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub rows: Option<usize>,
+    pub kind: Option<Kind>,
     /// Numbers of groups to compare
     #[arg(long, value_name = "LOW-HIGH", value_parser = range)]
     pub k: (usize, usize),
@@ -130,9 +135,6 @@ pub struct SelectArgs {
     /// Seed of every random number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Adapter by index or by part of its name [default: the fastest kind]
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub adapter: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

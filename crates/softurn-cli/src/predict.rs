@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::io;
 
 use anyhow::Context;
-use softurn::{Error, Gpu, GpuConfig, clustering};
+use softurn::{Error, clustering};
 
-use crate::args::PredictArgs;
+use crate::args::{PredictArgs, RowsArgs};
 use crate::failure::{Failure, Result};
 use crate::fit::failure;
-use crate::run::{assign, load_rows};
+use crate::run::{assign, load_rows, open};
 use crate::rundir::MODEL;
 
 /// Writes group and probability of each row, and says where.
@@ -23,9 +23,10 @@ pub fn predict(args: &PredictArgs) -> Result<String> {
         Ok(_) => return Err(Failure::bad_input("--out", format!("{} already exists", args.out.display()))),
     }
     let path = if args.model.is_dir() { args.model.join(MODEL) } else { args.model.clone() };
-    let data = load_rows(&args.data, args.label_column.as_deref(), args.rows)?;
-    let gpu = Gpu::new(GpuConfig { adapter: args.adapter.clone(), ..GpuConfig::default() })
-        .map_err(|error| Failure::bad_input("--adapter", error))?;
+    let RowsArgs { data, label_column, rows, adapter } = &args.rows;
+    // The model knows what its columns are.
+    let data = load_rows(data, label_column.as_deref(), *rows, None)?;
+    let gpu = open(adapter.as_deref())?;
     let bad_file = |error: Error| match error {
         Error::ModelFile { .. } => Failure::bad_input("--model", error),
         other => failure(other),

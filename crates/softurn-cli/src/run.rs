@@ -53,8 +53,7 @@ pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
     let mut config = configure(args)?;
     let data = load(&config)?;
     config.check_data(data.rows(), data.labels().map(|labels| labels.len()))?;
-    let gpu = Gpu::new(GpuConfig { adapter: config.adapter.clone(), ..GpuConfig::default() })
-        .map_err(|error| Failure::bad_input("--adapter", error))?;
+    let gpu = open(config.adapter.as_deref())?;
     let mut progress = Progress::new(args.quiet);
     let mut job = Job { data: &data, gpu: &gpu, args, stop, progress: &mut progress };
     let (dir, outcome) = job.fit(&mut config)?;
@@ -62,16 +61,32 @@ pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
     finish(&config, &data, &gpu, &dir, outcome)
 }
 
-/// A data set by name or file, with the labels of a column.
+/// The device that `--adapter` names, or the fastest.
+///
+/// # Errors
+/// No such adapter, or one that cannot be used.
+pub fn open(adapter: Option<&str>) -> Result<Gpu> {
+    let config = GpuConfig { adapter: adapter.map(str::to_owned), ..GpuConfig::default() };
+    Gpu::new(config).map_err(|error| Failure::bad_input("--adapter", error))
+}
+
+/// A data set by name or file, with the labels of a column, as what its columns are said to be.
 ///
 /// # Errors
 /// Bad input.
-pub fn load_rows(data: &str, label_column: Option<&str>, rows: Option<usize>) -> Result<Dataset> {
-    match label_column {
+pub fn load_rows(data: &str, label_column: Option<&str>, rows: Option<usize>, kind: Option<Kind>) -> Result<Dataset> {
+    let data = match label_column {
         Some(column) => data::load_csv(data, Some(column), rows),
         None => data::load(data, rows),
     }
-    .map_err(bad)
+    .map_err(bad)?;
+    match kind {
+        Some(Kind::Embedding) => data.into_embedding().map_err(bad),
+        Some(Kind::Table) if data.image().is_some() => {
+            Err(Failure::bad_input("--kind", format!("{} holds images", data.name())))
+        }
+        Some(Kind::Table) | None => Ok(data),
+    }
 }
 
 fn bad(error: data::DataError) -> Failure {
@@ -79,14 +94,7 @@ fn bad(error: data::DataError) -> Failure {
 }
 
 fn load(config: &Config) -> Result<Dataset> {
-    let data = load_rows(&config.data, config.label_column.as_deref(), config.rows)?;
-    let data = match config.kind {
-        Some(Kind::Embedding) => data.into_embedding().map_err(bad)?,
-        Some(Kind::Table) if data.image().is_some() => {
-            return Err(Failure::bad_input("--kind", format!("{} holds images", data.name())));
-        }
-        Some(Kind::Table) | None => data,
-    };
+    let data = load_rows(&config.data, config.label_column.as_deref(), config.rows, config.kind)?;
     let data = match &config.labels {
         Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad)?,
         None => data,

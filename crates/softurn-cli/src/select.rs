@@ -1,15 +1,15 @@
 //! `softurn select`: how many groups, by criteria that need no labels.
 
 use serde_json::json;
+use softurn::Key;
 use softurn::clustering::gmm;
 use softurn::clustering::selection::{Candidate, best_by_likelihood, best_by_silhouette, compare};
-use softurn::{Gpu, GpuConfig, Key};
 
-use crate::args::SelectArgs;
+use crate::args::{RowsArgs, SelectArgs};
 use crate::config::Covariance;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::fit::failure;
-use crate::run::load_rows;
+use crate::run::{load_rows, open};
 
 /// Compares the numbers of groups and says which are best.
 ///
@@ -17,9 +17,9 @@ use crate::run::load_rows;
 /// Bad input, and a device that fails.
 pub fn select(args: &SelectArgs) -> Result<String> {
     let (low, high) = args.k;
-    let data = load_rows(&args.data, args.label_column.as_deref(), args.rows)?;
-    let gpu = Gpu::new(GpuConfig { adapter: args.adapter.clone(), ..GpuConfig::default() })
-        .map_err(|error| Failure::bad_input("--adapter", error))?;
+    let RowsArgs { data, label_column, rows, adapter } = &args.rows;
+    let data = load_rows(data, label_column.as_deref(), *rows, args.kind)?;
+    let gpu = open(adapter.as_deref())?;
     let covariance = match args.covariance {
         Covariance::Diagonal => gmm::Covariance::Diagonal,
         Covariance::Full => gmm::Covariance::Full,
