@@ -73,12 +73,12 @@ enum Task {
     },
     /// Time and count every op and a training step, against ceilings of the same run and beside PyTorch and JAX
     Bench(bench::Options),
-    /// Time the hypergeometric law and selections beside what PyTorch users would write, in one run
+    /// Time the hypergeometric law, selections and clustering beside what PyTorch users would write, in one run
     Peers {
-        /// A Python that has torch, and jax for more columns
+        /// A Python that has torch, and jax for more columns; for clustering also clustpy and umap-learn
         #[arg(long, default_value = "python3")]
         python: String,
-        /// What to time, separated by commas
+        /// What to time, separated by commas; `clustering` takes an hour and is run only where it is named
         #[arg(long, default_value = peers::OPS)]
         ops: String,
         /// Rows of the hypergeometric law, separated by commas

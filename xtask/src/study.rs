@@ -254,7 +254,7 @@ pub fn run(repo: &Repository, name: &str, fresh: bool) -> Result<()> {
 }
 
 /// The arguments with the folder of data sets in place.
-fn with_data(arguments: Vec<String>, folder: Option<&str>) -> Result<Vec<String>> {
+pub fn with_data(arguments: Vec<String>, folder: Option<&str>) -> Result<Vec<String>> {
     let with = |argument: String| match folder {
         Some(folder) => Ok(argument.replace(DATA, folder)),
         None if argument.contains(DATA) => bail!("SOFTURN_DATA is not set; it names the folder of {argument}"),
@@ -368,7 +368,8 @@ fn interval(values: &[f64]) -> String {
     format!("{mean:+.3} [{:+.3}, {:+.3}]", mean - half, mean + half)
 }
 
-fn mean_and_deviation(title: &str, values: &[f64]) -> String {
+/// `0.750 ± 0.354`, with the deviation of a sample.
+pub fn mean_and_deviation(title: &str, values: &[f64]) -> String {
     if values.is_empty() {
         return figures::cell(title, None);
     }

@@ -1,5 +1,8 @@
 //! `cargo xtask peers`: a step of the hypergeometric law beside the same in PyTorch, cell by cell in one run, by process CPU
-//! time and peak memory; selections, relaxed sorts and partitions beside PyTorch and JAX, op by op.
+//! time and peak memory; selections, relaxed sorts and partitions beside PyTorch and JAX, op by op;
+//! clustering beside ClustPy and UMAP.
+
+mod clustering;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -8,7 +11,7 @@ use crate::shell::Repository;
 use crate::table::{lines, number, short};
 use crate::{table, vulkan};
 
-/// All there is; those but the first are ops of `benches/peers/selection.py`.
+/// All but `clustering`, which takes an hour; those but the first are ops of `benches/peers/selection.py`.
 pub const OPS: &str = "hypergeometric,gumbel_softmax,gumbel_top_k,relaxed_top_k,sigmoid_top_k,subset_marginals,\
     neural_sort,soft_sort,partition,sparsemax,entmax15";
 /// Our forms, of which the first is set against all others.
@@ -17,18 +20,22 @@ const PEERS: [&str; 3] = ["merged-cumsum", "merged-dense", "exact"];
 /// Of a cell; `missing` says it in words.
 const LIMITS: [&str; 2] = ["--time-limit-s", "120"];
 
-/// Runs the hypergeometric law, for which `shapes` and `batches` are, and then the other ops, where `ops` names them.
+/// Runs the hypergeometric law, for which `shapes` and `batches` are, then the other ops, then clustering, where `ops` names them.
 ///
 /// # Errors
 /// When a program fails or prints something else than figures.
 pub fn run(repo: &Repository, python: &str, ops: &str, shapes: &str, batches: &str) -> Result<()> {
     vulkan::ensure(repo)?;
-    let (laws, selections): (Vec<&str>, Vec<&str>) = ops.split(',').partition(|&op| op == "hypergeometric");
+    let (clusterings, ops): (Vec<&str>, Vec<&str>) = ops.split(',').partition(|&op| op == "clustering");
+    let (laws, selections): (Vec<&str>, Vec<&str>) = ops.into_iter().partition(|&op| op == "hypergeometric");
     if !laws.is_empty() {
         hypergeometric(repo, python, shapes, batches)?;
     }
     if !selections.is_empty() {
         selection(repo, python, &selections)?;
+    }
+    if !clusterings.is_empty() {
+        clustering::run(repo, python)?;
     }
     Ok(())
 }
