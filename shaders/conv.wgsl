@@ -121,6 +121,26 @@ fn reaching(at: u32, kernel: u32, stride: u32, count: u32) -> vec2<u32> {
   return vec2<u32>(first, min(at / stride + 1u, count));
 }
 
+// A pixel of the padded image `first_patch / out_height`, and the patches that hold it.
+struct Reach { first_patch: u32, row: u32, column: u32, rows: vec2<u32>, columns: vec2<u32> }
+
+fn reach(pixel: u32) -> Reach {
+  let rest = pixel / params.width;
+  let row = rest % params.height + params.padding_height;
+  let column = pixel % params.width + params.padding_width;
+  let rows = reaching(row, params.kernel_height, params.stride_height, params.out_height);
+  let columns = reaching(column, params.kernel_width, params.stride_width, params.out_width);
+  return Reach(rest / params.height * params.out_height, row, column, rows, columns);
+}
+
+// Where patch (o, q) holds it, channels aside.
+fn entry(at: Reach, o: u32, q: u32) -> u32 {
+  let patch_id = (at.first_patch + o) * params.out_width + q;
+  let i = at.row - o * params.stride_height;
+  let j = at.column - q * params.stride_width;
+  return (patch_id * params.kernel_height + i) * params.kernel_width + j;
+}
+
 @compute @workgroup_size(LANES * ROWS)
 fn backward(
   @builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>
@@ -128,22 +148,12 @@ fn backward(
   let local = lane_and_row(invocation);
   let pixel = linear_group(group, groups) * ROWS + local.y;
   if (pixel >= params.images * params.height * params.width) { return; }
-  let rest = pixel / params.width;
-  let first_patch = rest / params.height * params.out_height;
-  let row = rest % params.height + params.padding_height;
-  let column = pixel % params.width + params.padding_width;
-  let rows = reaching(row, params.kernel_height, params.stride_height, params.out_height);
-  let columns = reaching(column, params.kernel_width, params.stride_width, params.out_width);
+  let at = reach(pixel);
   for (var channel = local.x; channel < params.channels; channel += LANES) {
     var sum = 0.0;
     if (BIAS) { sum = bias[channel]; }
-    for (var o = rows.x; o < rows.y; o++) {
-      let i = row - o * params.stride_height;
-      for (var q = columns.x; q < columns.y; q++) {
-        let j = column - q * params.stride_width;
-        let entry = (((first_patch + o) * params.out_width + q) * params.kernel_height + i) * params.kernel_width + j;
-        sum += patches[entry * params.channels + channel];
-      }
+    for (var o = at.rows.x; o < at.rows.y; o++) {
+      for (var q = at.columns.x; q < at.columns.y; q++) { sum += patches[entry(at, o, q) * params.channels + channel]; }
     }
     sums[pixel * params.channels + channel] = sum;
   }
@@ -156,22 +166,12 @@ fn backward_fours(
   let local = lane_and_row(invocation);
   let pixel = linear_group(group, groups) * ROWS + local.y;
   if (pixel >= params.images * params.height * params.width) { return; }
-  let rest = pixel / params.width;
-  let first_patch = rest / params.height * params.out_height;
-  let row = rest % params.height + params.padding_height;
-  let column = pixel % params.width + params.padding_width;
-  let rows = reaching(row, params.kernel_height, params.stride_height, params.out_height);
-  let columns = reaching(column, params.kernel_width, params.stride_width, params.out_width);
+  let at = reach(pixel);
   for (var channel = local.x; channel < params.channels; channel += LANES) {
     var sum = vec4<f32>(0.0);
     if (BIAS) { sum = bias4[channel]; }
-    for (var o = rows.x; o < rows.y; o++) {
-      let i = row - o * params.stride_height;
-      for (var q = columns.x; q < columns.y; q++) {
-        let j = column - q * params.stride_width;
-        let entry = (((first_patch + o) * params.out_width + q) * params.kernel_height + i) * params.kernel_width + j;
-        sum += patches4[entry * params.channels + channel];
-      }
+    for (var o = at.rows.x; o < at.rows.y; o++) {
+      for (var q = at.columns.x; q < at.columns.y; q++) { sum += patches4[entry(at, o, q) * params.channels + channel]; }
     }
     sums4[pixel * params.channels + channel] = sum;
   }
