@@ -62,6 +62,16 @@ pub enum Start {
     Joined,
 }
 
+/// What the encoder learns before there are groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Pretraining {
+    /// To tell a row and its neighbours, under random views, from other rows
+    Contrast,
+    /// To be decoded, with the decoder; no neighbours are looked for
+    Reconstruction,
+}
+
 /// Where the weights of a batch's random partition come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -127,6 +137,9 @@ pub struct Settings {
     /// Prior over the assignments [default: hypergeometric]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub prior: Option<Prior>,
+    /// What the encoder learns first [default: contrast]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub pretraining: Option<Pretraining>,
     /// Where the first groups come from [default: best]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub start: Option<Start>,
@@ -186,7 +199,7 @@ pub struct Settings {
     /// Epochs of the main training [default: enough for 280 steps, at least 8; entropy without hidden layers: for 600]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Epochs of contrastive pretraining; dec and idec, by reconstruction: for 3500 steps [default: enough for 1400 steps, at least 20]
+    /// Epochs of pretraining; dec and idec: enough for 3500 steps [default: enough for 1400 steps, at least 20]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub pretrain_epochs: Option<usize>,
     /// Rows of a minibatch; kmeans: 0, which takes all; entropy without hidden layers: 2048, or 0 [default: 256]
@@ -239,6 +252,8 @@ pub struct Config {
     pub method: String,
     /// Prior over the assignments.
     pub prior: Prior,
+    /// What the encoder learns before there are groups.
+    pub pretraining: Option<Pretraining>,
     /// Where the first groups come from.
     pub start: Start,
     /// Widths of convolutional layers before them.
@@ -379,8 +394,9 @@ impl Config {
                 positive("hidden", width as f64)?;
             }
         }
-        let of_methods: [(_, bool, &[&str]); 13] = [
+        let of_methods: [(_, bool, &[&str]); 14] = [
             ("channels", self.channels.is_some(), &["variational", PARTITION, ENTROPY, DEC, IDEC]),
+            ("pretraining", self.pretraining.is_some(), &["variational", PARTITION]),
             ("crop", self.crop.is_some(), &["variational", PARTITION, ENTROPY]),
             ("noise", self.noise.is_some(), &["variational", PARTITION, ENTROPY]),
             ("loss", self.loss.is_some(), &[ENTROPY]),
@@ -480,6 +496,7 @@ const KEYS: &[&str] = &[
     "k",
     "method",
     "prior",
+    "pretraining",
     "start",
     "channels",
     "hidden",

@@ -20,7 +20,7 @@ use softurn::train::{Event, Session};
 use softurn::{Gpu, Key};
 
 use crate::args::ClusterArgs;
-use crate::config::{Config, Covariance, Loss, Prior, Start, Weights};
+use crate::config::{Config, Covariance, Loss, Pretraining, Prior, Start, Weights};
 use crate::failure::{Failure, Result};
 use crate::methods::{DEC, ENTROPY, IDEC, KMEANS, PARTITION};
 use crate::progress::Progress;
@@ -123,7 +123,8 @@ impl Job<'_> {
         // The method entropy has starts of its own.
         let starts = if config.method == ENTROPY { 1 } else { config.starts.unwrap_or(1) };
         self.headline();
-        if !config.is_linear() && ![DEC, IDEC].contains(&config.method.as_str()) {
+        let by_contrast = config.pretraining != Some(Pretraining::Reconstruction);
+        if by_contrast && !config.is_linear() && ![DEC, IDEC].contains(&config.method.as_str()) {
             self.progress.note(NEIGHBOURS);
         }
         // What is wrong with a model shows before anything is written.
@@ -214,6 +215,9 @@ fn variational(config: &Config) -> Result<Variational> {
     if let Some(noise) = config.noise {
         params = params.noise(noise as f32);
     }
+    if config.pretraining == Some(Pretraining::Reconstruction) {
+        params = params.pretraining(variational::Pretraining::Reconstruction);
+    }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);
     }
@@ -258,6 +262,9 @@ fn partition(config: &Config) -> Result<Partition> {
     }
     if let Some(noise) = config.noise {
         params = params.noise(noise as f32);
+    }
+    if config.pretraining == Some(Pretraining::Reconstruction) {
+        params = params.pretraining(variational::Pretraining::Reconstruction);
     }
     if let Some(epochs) = config.pretrain_epochs {
         params = params.pretrain_epochs(epochs);

@@ -154,13 +154,17 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         group_sizes[cluster as usize] += 1;
     }
     let samples_per_second = outcome.samples / outcome.seconds.max(1e-9);
+    let mut method = match config.method.as_str() {
+        "variational" => format!("variational, {} prior", config.prior),
+        ENTROPY => format!("entropy, {} group sizes", config.sizes.as_deref().unwrap_or("learned")),
+        other => other.to_owned(),
+    };
+    if outcome.objectives.len() > 1 {
+        method += &format!(", best of {} starts", outcome.objectives.len());
+    }
     let report = ReportData {
         title: format!("{} in {} groups", data.name(), config.k),
-        method: match config.method.as_str() {
-            "variational" => format!("variational, {} prior", config.prior),
-            ENTROPY => format!("entropy, {} group sizes", config.sizes.as_deref().unwrap_or("learned")),
-            other => other.to_owned(),
-        },
+        method,
         adapter: gpu.capabilities().to_string(),
         seed: config.seed,
         command: std::env::args().collect::<Vec<_>>().join(" "),

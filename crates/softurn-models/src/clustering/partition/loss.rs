@@ -8,7 +8,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::{Params, Weights};
 use crate::Result;
-use crate::clustering::variational;
+use crate::clustering::variational::{self, Stage};
 use crate::data::Dataset;
 use crate::distributions::{MultivariateFisherHypergeometric, RandomPartition, Temperature};
 use crate::train::{Batch, Losses, Objective, Phase};
@@ -38,7 +38,7 @@ impl Model {
     ) -> Result<Self> {
         let base = variational::Model::new(gpu, &params.base, data, parameters, key)?;
         let k = base.network.k();
-        let rows = 2 * params.base.resolved_batch(data.rows()) as u32;
+        let rows = (base.rows_per_row() * params.base.resolved_batch(data.rows())) as u32;
         let ranks: Vec<f32> = (1..=k).rev().map(|rank| rank as f32).collect();
         Ok(Self {
             base,
@@ -113,7 +113,7 @@ impl Objective for Model {
 
     fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()> {
         self.base.begin(phase, parameters, key)?;
-        if phase == 2 {
+        if self.base.stage(phase) == Stage::Cluster {
             // The start's shares are the prior's first ones, and the posterior's where it learns its own.
             let weights = parameters.tensor(&self.base.network.weights)?.read()?;
             parameters.set(&self.weights, &weights)?;
@@ -133,7 +133,7 @@ impl Objective for Model {
         batch: &Batch,
         key: Key,
     ) -> Result<Losses<'t>> {
-        if phase < 2 {
+        if self.base.stage(phase) != Stage::Cluster {
             return self.base.losses(phase, tape, parameters, batch, key);
         }
         let [view_key, latent_key, draw_key] = key.split();
@@ -159,20 +159,16 @@ impl Objective for Model {
         // The prior's scores are equal: each order has probability 1 / rows!.
         let orders: f64 = (1..=batch.rows.len()).map(|i| (i as f64).ln()).sum();
         let of_order = Self::order_log_prob(&posterior)?.affine(1.0, orders as f32)?.affine(1.0 / rows, 0.0)?;
-        let contrast = self.base.contrast.loss(&code.unit)?;
-        let weighted = contrast.affine(self.base.contrast_weight(), 0.0)?;
         let bound = (&reconstruction + &divergence.affine(self.params.beta, 0.0)?)?;
         let partition =
             (of_sizes.affine(self.params.gamma, 0.0)? + &of_order.affine(self.params.delta / rows, 0.0)?)?;
-        let loss = ((bound + &partition)? + &weighted)?;
-        Ok(vec![
-            ("loss", loss),
+        let parts = vec![
             ("reconstruction", reconstruction),
             ("divergence", divergence),
             ("sizes", of_sizes),
             ("order", of_order),
-            ("contrast", contrast),
-        ])
+        ];
+        self.base.with_contrast((bound + &partition)?, parts, &code)
     }
 
     fn metrics(&self, phase: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>> {

@@ -3,7 +3,8 @@
 use softurn_kernels::Gpu;
 
 use super::Partition;
-use crate::clustering::{Start, variational};
+use crate::clustering::Start;
+use crate::clustering::variational::{self, Pretraining};
 use crate::data::Dataset;
 use crate::distributions::Temperature;
 use crate::{Error, Result};
@@ -72,6 +73,12 @@ impl Params {
         self
     }
 
+    /// What the encoder learns first.
+    pub fn pretraining(mut self, pretraining: Pretraining) -> Self {
+        self.base = self.base.pretraining(pretraining);
+        self
+    }
+
     /// Where the first groups come from.
     pub fn start(mut self, start: Start) -> Self {
         self.base = self.base.start(start);
@@ -102,7 +109,7 @@ impl Params {
         self
     }
 
-    /// Epochs of contrastive pretraining; unset: enough for 1,400 steps, and no fewer than 20.
+    /// Epochs of pretraining; unset: enough for 1,400 steps, and no fewer than 20.
     pub fn pretrain_epochs(mut self, epochs: usize) -> Self {
         self.base = self.base.pretrain_epochs(epochs);
         self

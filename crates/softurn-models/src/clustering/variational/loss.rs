@@ -5,8 +5,8 @@ use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::ops::{Noise, gumbel_softmax, reduce};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use super::network::{LOG_VARIANCE, Network, Settings};
-use super::{Params, Prior};
+use super::network::{Encoding, LOG_VARIANCE, Network, Settings};
+use super::{Params, Pretraining, Prior};
 use crate::clustering::contrast::Contrast;
 use crate::clustering::features::Scaling;
 use crate::clustering::start;
@@ -22,8 +22,22 @@ pub(in crate::clustering) struct Model {
     pub(in crate::clustering) network: Network,
     rows: Rows,
     row_count: usize,
-    pub(in crate::clustering) contrast: Contrast,
-    phases: Vec<Phase>,
+    /// None where the encoder is pretrained by reconstruction.
+    contrast: Option<Contrast>,
+    phases: Vec<(Stage, Phase)>,
+}
+
+/// What a phase trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::clustering) enum Stage {
+    /// The encoder, by the contrast.
+    Contrast,
+    /// The decoder.
+    Decode,
+    /// Encoder and decoder.
+    Reconstruct,
+    /// Everything.
+    Cluster,
 }
 
 impl Model {
@@ -38,18 +52,34 @@ impl Model {
         let settings = Settings { params: params.clone(), scaling: Scaling::of(data), image: data.image(), batch };
         let features = &settings.scaling.apply(data)?;
         let [pretrain, epochs] = params.resolved_epochs(data.rows());
-        let phase = |name, epochs, learning_rate, warm_up| Phase { name, epochs, learning_rate, warm_up };
+        let rate = params.learning_rate;
+        let phase =
+            |stage, name, epochs, learning_rate, warm_up| (stage, Phase { name, epochs, learning_rate, warm_up });
+        let cluster = phase(Stage::Cluster, "cluster", epochs, rate, 20);
+        let (contrast, phases) = match params.pretraining {
+            Pretraining::Contrast => (
+                Some(Contrast::new(gpu, features, params.neighbours, batch)?),
+                vec![
+                    phase(Stage::Contrast, "contrast", pretrain, 6.0 * rate, 50),
+                    phase(Stage::Decode, "decode", pretrain.div_ceil(10), 4.0 * rate, 20),
+                    cluster,
+                ],
+            ),
+            Pretraining::Reconstruction => {
+                (None, vec![phase(Stage::Reconstruct, "reconstruct", pretrain, 2.0 * rate, 50), cluster])
+            }
+        };
         Ok(Self {
             network: Network::new(settings, parameters, key)?,
             rows: Rows::new(gpu, features)?,
             row_count: data.rows(),
-            contrast: Contrast::new(gpu, features, params.neighbours, batch)?,
-            phases: vec![
-                phase("contrast", pretrain, 6.0 * params.learning_rate, 50),
-                phase("decode", pretrain.div_ceil(10), 4.0 * params.learning_rate, 20),
-                phase("cluster", epochs, params.learning_rate, 20),
-            ],
+            contrast,
+            phases,
         })
+    }
+
+    pub(in crate::clustering) fn stage(&self, phase: usize) -> Stage {
+        self.phases[phase].0
     }
 
     /// The likeliest group of every row.
@@ -65,14 +95,36 @@ impl Model {
         &self.network.settings.params
     }
 
-    /// A batch under a random view of each row: `[rows, columns]`.
+    /// A batch, `[rows, columns]`, where there is a contrast under a random view of each row.
     pub(in crate::clustering) fn view(&self, batch: &Batch, key: Key) -> Result<Tensor> {
-        self.params().views.of(&self.rows.batch(batch)?, self.network.settings.image, key)
+        let x = self.rows.batch(batch)?;
+        match self.contrast {
+            Some(_) => self.params().views.of(&x, self.network.settings.image, key),
+            None => Ok(x),
+        }
     }
 
-    /// How much the contrast counts beside the bound, which grows with the columns.
-    pub(in crate::clustering) fn contrast_weight(&self) -> f32 {
-        self.network.settings.scaling.columns() as f32 / 8.0
+    /// Rows that go through the network in a step of clustering, for each of the batch.
+    pub(in crate::clustering) fn rows_per_row(&self) -> usize {
+        if self.contrast.is_some() { 2 } else { 1 }
+    }
+
+    /// A loss and its parts with the contrast, where there is one: its weight grows with the columns, as the bound does.
+    pub(in crate::clustering) fn with_contrast<'t>(
+        &self,
+        loss: Var<'t>,
+        mut parts: Losses<'t>,
+        code: &Encoding<'t>,
+    ) -> Result<Losses<'t>> {
+        let mut loss = loss;
+        if let Some(contrast) = &self.contrast {
+            let contrast = contrast.loss(&code.unit)?;
+            let weight = self.network.settings.scaling.columns() as f32 / 8.0;
+            loss = (loss + &contrast.affine(weight, 0.0)?)?;
+            parts.push(("contrast", contrast));
+        }
+        parts.insert(0, ("loss", loss));
+        Ok(parts)
     }
 
     /// `log π` of a batch, `[1, k]` or one number for all, with its gradient if there is one.
@@ -115,11 +167,11 @@ enum Law<'t> {
 
 impl Objective for Model {
     fn phases(&self) -> Vec<Phase> {
-        self.phases.clone()
+        self.phases.iter().map(|(_, phase)| phase.clone()).collect()
     }
 
     fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()> {
-        if phase != 2 {
+        if self.stage(phase) != Stage::Cluster {
             return Ok(());
         }
         // Groups of the unit vectors; the mixture starts from them, half of each variance shared.
@@ -173,14 +225,16 @@ impl Objective for Model {
         Ok(())
     }
 
-    /// In all phases but the decoder's, each row of the batch brings a random neighbour along.
+    /// Where there is a contrast, each row of the batch brings a random neighbour along, but for the decoder alone.
     fn rows(&self, phase: usize, shuffled: Vec<u32>, key: Key) -> Vec<u32> {
-        if phase == 1 {
-            return shuffled;
+        match (self.stage(phase), &self.contrast) {
+            (Stage::Contrast | Stage::Cluster, Some(contrast)) => {
+                let [view_key, _, _] = key.split();
+                let [key, _] = view_key.split();
+                contrast.pairs(shuffled, key)
+            }
+            _ => shuffled,
         }
-        let [view_key, _, _] = key.split();
-        let [key, _] = view_key.split();
-        self.contrast.pairs(shuffled, key)
     }
 
     fn losses<'t>(
@@ -194,19 +248,20 @@ impl Objective for Model {
         let [view_key, latent_key, prior_key] = key.split();
         // The first half chose the neighbours.
         let [_, pairs_key] = view_key.split();
-        if phase == 0 {
-            let x = tape.constant(&self.view(batch, pairs_key)?);
-            return Ok(vec![(
-                "contrast",
-                self.contrast.loss(&self.network.encoding(tape, parameters, &x, false)?.unit)?,
-            )]);
-        }
-        if phase == 1 {
-            let x = self.view(batch, view_key)?;
-            let code = self.network.encoding(tape, parameters, &tape.constant(&x), true)?;
-            let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
-            let loss = self.network.reconstruction(tape, parameters, &z, &x)?.mean()?;
-            return Ok(vec![("reconstruction", loss)]);
+        match (self.stage(phase), &self.contrast) {
+            (Stage::Contrast, Some(contrast)) => {
+                let x = tape.constant(&self.view(batch, pairs_key)?);
+                let unit = self.network.encoding(tape, parameters, &x, false)?.unit;
+                return Ok(vec![("contrast", contrast.loss(&unit)?)]);
+            }
+            (stage @ (Stage::Decode | Stage::Reconstruct), _) => {
+                let x = self.view(batch, view_key)?;
+                let code = self.network.encoding(tape, parameters, &tape.constant(&x), stage == Stage::Decode)?;
+                let [z, _] = code.mean.gaussian(&code.log_variance, latent_key)?;
+                let loss = self.network.reconstruction(tape, parameters, &z, &x)?.mean()?;
+                return Ok(vec![("reconstruction", loss)]);
+            }
+            _ => {}
         }
         let x = self.view(batch, pairs_key)?;
         let code = self.network.encoding(tape, parameters, &tape.constant(&x), false)?;
@@ -240,14 +295,12 @@ impl Objective for Model {
             }
         };
         let divergence = (groups - &self.network.entropy(&code)?)?;
-        let contrast = self.contrast.loss(&code.unit)?;
-        let weighted = contrast.affine(self.contrast_weight(), 0.0)?;
-        let loss = ((&reconstruction + &divergence)? + &weighted)?;
-        Ok(vec![("loss", loss), ("reconstruction", reconstruction), ("divergence", divergence), ("contrast", contrast)])
+        let loss = (&reconstruction + &divergence)?;
+        self.with_contrast(loss, vec![("reconstruction", reconstruction), ("divergence", divergence)], &code)
     }
 
     fn metrics(&self, phase: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>> {
-        if phase != 2 {
+        if self.stage(phase) != Stage::Cluster {
             return Ok(Vec::new());
         }
         let logits = self.rows.blocks(self.network.block()).map(|block| {

@@ -13,7 +13,8 @@
 //!   `q(c | x)` have sizes `x(c)`, and the gradient to `log ω` is `x(c) - E[x]`. `Π_c x_c! / B!`, which has none, is left out
 //!   of the loss; `q(c | x)` takes the mean sizes, whose ratios are the odds of one more row.
 //!
-//! Training has three phases, none of which sees a label: `contrast` (the encoder learns to tell a row and its nearest
+//! Training has three phases, none of which sees a label (with [`Pretraining::Reconstruction`] two: `reconstruct`, in which
+//! encoder and decoder learn together, and `cluster` without the contrast): `contrast` (the encoder learns to tell a row and its nearest
 //! neighbours, all under random views, from other rows), `decode` (the decoder learns alone), and `cluster` (everything,
 //! from groups in the encoder's space, see [`Start`]; the contrast stays on).
 
@@ -31,9 +32,9 @@ use softurn_kernels::ops::softmax;
 use softurn_kernels::{Gpu, Key, Tensor};
 
 pub use super::start::Start;
-pub use params::{Params, Prior};
+pub use params::{Params, Pretraining, Prior};
 
-pub(in crate::clustering) use self::loss::Model;
+pub(in crate::clustering) use self::loss::{Model, Stage};
 use self::network::{Network, Settings};
 use super::saved;
 use super::tally::group_sizes;

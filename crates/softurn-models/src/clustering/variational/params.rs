@@ -27,11 +27,23 @@ pub enum Prior {
     Exchangeable,
 }
 
+/// What the encoder learns before there are groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Pretraining {
+    /// To tell a row and its neighbours, under random views, from other rows; the contrast stays on afterwards.
+    #[default]
+    Contrast,
+    /// To be decoded, with the decoder. Neither neighbours nor views are used: for rows that have none worth the name, and
+    /// for more rows than can be compared with each other.
+    Reconstruction,
+}
+
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) k: usize,
     pub(super) prior: Prior,
+    pub(super) pretraining: Pretraining,
     pub(super) start: Start,
     pub(super) channels: Vec<usize>,
     pub(super) hidden: Vec<usize>,
@@ -50,6 +62,7 @@ impl Params {
         Self {
             k,
             prior: Prior::default(),
+            pretraining: Pretraining::default(),
             start: Start::default(),
             channels: Vec::new(),
             hidden: vec![256, 128],
@@ -67,6 +80,12 @@ impl Params {
     /// The law of the group sizes.
     pub fn prior(mut self, prior: Prior) -> Self {
         self.prior = prior;
+        self
+    }
+
+    /// What the encoder learns first.
+    pub fn pretraining(mut self, pretraining: Pretraining) -> Self {
+        self.pretraining = pretraining;
         self
     }
 
@@ -100,7 +119,7 @@ impl Params {
         self
     }
 
-    /// Epochs of contrastive pretraining; unset: enough for 1,400 steps, and no fewer than 20.
+    /// Epochs of pretraining; unset: enough for 1,400 steps, and no fewer than 20.
     pub fn pretrain_epochs(mut self, epochs: usize) -> Self {
         self.pretrain_epochs = Some(epochs);
         self
@@ -188,7 +207,8 @@ impl Params {
             return Err(Error::argument("k", format!("{} clusters for {} rows", self.k, data.rows())));
         }
         self.views.check_data(data)?;
-        if self.neighbours >= data.rows() {
+        let contrast = self.pretraining == Pretraining::Contrast;
+        if contrast && self.neighbours >= data.rows() {
             let message =
                 format!("{} rows, more than the {} neighbours of each are needed", data.rows(), self.neighbours);
             return Err(Error::argument("data", message));
@@ -197,8 +217,10 @@ impl Params {
         let [pretrain, epochs] = self.resolved_epochs(data.rows());
         countable("pretrain_epochs", pretrain, steps)?;
         countable("epochs", epochs, steps)?;
-        let pairs = 2 * self.batch.min(data.rows());
-        fits(gpu, "batch", "the table of all pairs of a batch", (pairs as u128).pow(2))?;
+        let pairs = self.batch.min(data.rows()) * if contrast { 2 } else { 1 };
+        if contrast {
+            fits(gpu, "batch", "the table of all pairs of a batch", (pairs as u128).pow(2))?;
+        }
         let layers = Layers::new(data.cols(), data.image(), &self.channels, &self.hidden);
         layers.check(gpu, data, pairs)?;
         // Outside of training, rows go through in blocks.

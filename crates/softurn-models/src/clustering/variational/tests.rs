@@ -7,11 +7,11 @@ use softurn_kernels::ops::random;
 use softurn_kernels::{Gpu, GpuConfig, Key};
 
 use super::loss::Model;
-use super::{FittedVariational, Params, Prior};
+use super::{FittedVariational, Params, Pretraining, Prior};
 use crate::Result;
 use crate::clustering::partition::FittedPartition;
 use crate::data::{self, Dataset};
-use crate::train::{Batch, Objective as _};
+use crate::train::{Batch, Event, Objective as _, Session};
 
 const BATCH: usize = 64;
 const K: usize = 4;
@@ -92,5 +92,35 @@ fn a_model_that_is_read_again_predicts_the_same_bits() -> Result<()> {
     }
     let error = FittedPartition::load(&gpu, &path).unwrap_err().to_string();
     assert!(error.contains("variational") && error.contains("partition"), "{error}");
+    Ok(())
+}
+
+/// Rows that are too few for ten neighbours each; the encoder is taught by the decoder, and no phase takes more rows.
+#[test]
+fn pretraining_by_reconstruction_needs_no_neighbours() -> Result<()> {
+    let gpu = Gpu::new(GpuConfig { poison: true, ..GpuConfig::default() })?;
+    let digits = data::load("digits", Some(9)).unwrap();
+    let params = Params::new(2).hidden([8]).latent(3).batch(8).pretrain_epochs(60).epochs(3).learning_rate(0.02);
+    let error = params.clone().check()?.fit(&gpu, &digits, Key::new(0)).unwrap_err().to_string();
+    assert!(error.contains("neighbours"), "{error}");
+    let params = params.pretraining(Pretraining::Reconstruction);
+    let model = Model::new(&gpu, &params, &digits, &mut Parameters::new(&gpu), Key::new(0))?;
+    for phase in 0..2 {
+        assert_eq!(model.rows(phase, vec![3, 1], Key::new(1)), [3, 1]);
+    }
+    let mut losses = Vec::new();
+    let mut observe = |event: &Event| {
+        if let Event::Epoch { phase, losses: parts, .. } = event {
+            assert!(parts.iter().all(|(name, _)| *name != "contrast"));
+            losses.push((*phase, parts[0].1));
+        }
+    };
+    let mut session = Session { observer: Some(&mut observe), ..Session::default() };
+    let fitted = params.check()?.fit_with(&gpu, &digits, Key::new(0), &mut session)?;
+    assert!(fitted.objective().is_finite());
+    let reconstruct: Vec<f64> =
+        losses.iter().filter(|(phase, _)| *phase == "reconstruct").map(|(_, loss)| *loss).collect();
+    assert!(reconstruct.len() == 60 && reconstruct[59] < 0.9 * reconstruct[0], "{reconstruct:?}");
+    assert_eq!(losses.last().map(|(phase, _)| *phase), Some("cluster"));
     Ok(())
 }
