@@ -4,6 +4,7 @@
 // A = R(theta) [[1, tan phi], [0, 1]] diag(1 / s_x, 1 / s_y), times (1 - c) and about o with a crop; bilinear, 0 outside. Worked out in pixels from the image's centre, so that
 // no map gives back the image bit by bit. LANES invocations share an image; each draws its map again and strides over the pixels.
 // `corrupt`: y = x + noise N(0, 1), or 0 with probability `dropout`. One invocation owns one feature.
+#import angle
 #import random
 #import reduce
 
@@ -24,17 +25,6 @@ fn words(row: u32, element: u32, draw: u32) -> vec4<u32> {
 
 // Uniform on [-bound, bound).
 fn symmetric(bits: u32, bound: f32) -> f32 { return bound * (2.0 * uniform_from(bits) - 1.0); }
-
-// Taylor's, for |a| <= pi / 4.
-fn sine(a: f32) -> f32 {
-  let z = a * a;
-  return a * (1.0 + z * (-1.6666667e-1 + z * (8.3333333e-3 + z * (-1.9841270e-4 + z * 2.7557319e-6))));
-}
-
-fn cosine(a: f32) -> f32 {
-  let z = a * a;
-  return 1.0 + z * (-0.5 + z * (4.1666667e-2 + z * (-1.3888889e-3 + z * (2.4801587e-5 + z * -2.7557319e-7))));
-}
 
 // A tap of weight 0 does not count, whatever it holds.
 fn tap(image: u32, row: i32, col: i32, channel: u32, weight: f32) -> f32 {

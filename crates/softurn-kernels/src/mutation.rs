@@ -14,7 +14,7 @@ use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, blocks, conv, cross_entropy, entmax, fisher_hypergeometric, gather,
     gaussian, gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, one_hot, plackett_luce, random,
-    reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
+    reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset, successive_top_k, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -51,6 +51,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("blocks", blocks::tests::check, blocks::tests::MUTANTS),
     ("conv", conv::tests::check, conv::tests::MUTANTS),
     ("softmax", softmax::tests::check, softmax::tests::MUTANTS),
+    ("sprites", sprites::tests::check, sprites::tests::MUTANTS),
     ("squared_error", squared_error::tests::check, squared_error::tests::MUTANTS),
     ("self_label", self_label::tests::check, self_label::tests::MUTANTS),
     ("sigmoid_top_k", sigmoid_top_k::tests::check, sigmoid_top_k::tests::MUTANTS),

@@ -17,7 +17,7 @@ use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::ops::{
     Noise, adam, bernoulli_loss, blocks, cross_entropy, gather, gaussian_mixture, gumbel_softmax, log_sum_exp, one_hot,
-    plackett_luce, random, self_label, sigmoid_top_k, softmax, squared_error, subset, successive_top_k, top_k,
+    plackett_luce, random, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset, successive_top_k, top_k,
 };
 use softurn_kernels::{Gpu, Key, Shape, Tensor};
 
@@ -302,6 +302,10 @@ fn elementwise(table: &mut Table, n: usize) {
         let shape = ImageShape { height: 28, width: 28, channels: 1 };
         let map = Affine { max_rotation: 0.2, max_scale: 0.1, max_shear: 0.1, max_shift: 2.0, max_crop: 0.0 };
         run(move |i| Ok(augment::affine(x.gpu(), &x, shape, &map, Key::new(i))?))
+    });
+    table.add("sprites", &[128, 4096], None, |inputs| {
+        let factors = inputs.integers([128, 5], |i| i % 3)?;
+        run(move |_| Ok(sprites::forward(factors.gpu(), &factors, 64)?))
     });
     table.add("augment corrupt", &images, None, move |inputs| {
         let x = inputs.normal(images, 1)?;

@@ -28,6 +28,7 @@ mod row_loss_tests;
 pub mod self_label;
 pub mod sigmoid_top_k;
 pub mod softmax;
+pub mod sprites;
 pub mod squared_error;
 pub mod subset;
 pub mod successive_top_k;
@@ -131,6 +132,12 @@ pub const OPS: &[Op] = &[
         summary: "random views: affine maps of images, noise and dropout of features",
         differentiable: false,
         params: augment::PARAMS,
+    },
+    Op {
+        name: "sprites",
+        summary: "pictures of sprites from known factors",
+        differentiable: false,
+        params: sprites::PARAMS,
     },
     Op { name: "squared_error", summary: "squared error", differentiable: true, params: row_loss::PARAMS },
     Op {

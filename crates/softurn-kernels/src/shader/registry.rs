@@ -37,10 +37,12 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("relaxed_sort"),
     shader!("blocks"),
     shader!("conv"),
+    shader!("sprites"),
 ];
 
 /// The importable files.
 pub const SHARED: &[(&str, &str)] = &[
+    shader!("shared/angle"),
     shader!("shared/fisher_law"),
     shader!("shared/fisher_tables"),
     shader!("shared/fours"),

@@ -100,7 +100,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         op: "augment",
         name: "sine: a coefficient",
-        shader: "augment",
+        shader: "shared/angle",
         from: "8.3333333e-3",
         to: "8.2e-3",
         plan: "both",
@@ -109,7 +109,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         op: "augment",
         name: "cosine: a coefficient",
-        shader: "augment",
+        shader: "shared/angle",
         from: "4.1666667e-2",
         to: "4.0e-2",
         plan: "both",
