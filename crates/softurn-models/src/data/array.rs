@@ -126,7 +126,7 @@ fn read_rows<T: Clone>(
         let length = CHUNK.min(wanted - position);
         let bytes = &mut bytes[..(length * size) as usize];
         stream.fill(bytes)?;
-        if header.big_endian {
+        if header.big_endian && size > 1 {
             bytes.chunks_exact_mut(size as usize).for_each(<[u8]>::reverse);
         }
         if values.try_reserve(length as usize).is_err() {
