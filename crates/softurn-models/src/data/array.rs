@@ -255,7 +255,7 @@ pub(super) fn half_to_f32(bits: u16) -> f32 {
     if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-fn dimensions(stream: &Stream<'_>, header: &Header, expected: &'static str) -> DataError {
+pub(super) fn dimensions(stream: &Stream<'_>, header: &Header, expected: &'static str) -> DataError {
     DataError::Dimensions {
         argument: stream.origin.argument,
         source_name: stream.origin.source_name.clone(),

@@ -319,3 +319,55 @@ fn pairs_are_uniform() {
         assert!(shared == 4 || chi_square(&steps) < 16.266, "{shared}: {steps:?}");
     }
 }
+
+#[test]
+fn sprites_from_layers() {
+    let folder = Folder::new();
+    // One pixel, two poses (the second of 9 must not be seen) and two directions, unless said otherwise: red, green, blue,
+    // opacity.
+    let layer = |values: &[[[u8; 4]; 2]]| {
+        let of = |value: &[[u8; 4]; 2]| [value.as_flattened(), &[9; 8]].concat();
+        let bytes: Vec<u8> = values.iter().flat_map(of).collect();
+        array_of("|u1", &format!("{}, 2, 2, 1, 1, 4", values.len()), &bytes)
+    };
+    let clear = [[50, 60, 70, 0]; 2];
+    let layers = [
+        ("body", layer(&[[[200, 100, 50, 255], [10, 20, 30, 255]], [[201, 101, 51, 102]; 2]])),
+        ("bottomwear", layer(&[clear])),
+        ("topwear", layer(&[clear, [[0, 255, 3, 51]; 2]])),
+        ("hair", layer(&[clear, [[1, 2, 3, 255]; 2]])),
+        ("shoes", layer(&[[[255; 4]; 2], [[100, 100, 100, 0], [100, 100, 100, 5]]])),
+    ];
+    let write = |layers: &[(&str, Vec<u8>)]| folder.write("layers.npz", npz_of(layers));
+    let images = load_sprites(&write(&layers)).unwrap();
+    let sizes: Vec<(&str, usize)> = images.factors().iter().map(|factor| (&factor.name[..], factor.size)).collect();
+    assert_eq!(sizes, [("body", 2), ("topwear", 2), ("hair", 2), ("direction", 2)]);
+    let pixel = |classes: &[u32]| {
+        images.rows(&[images.row_of(classes).unwrap()]).iter().map(|value| (value * 255.0).round()).collect::<Vec<_>>()
+    };
+    assert_eq!(pixel(&[0, 0, 0, 0]), [200.0, 100.0, 50.0]);
+    // The shoes: (5 * 100 + 250 * d) / 255 of 10, 20, 30 is 11.8, 21.6, 31.4.
+    assert_eq!(pixel(&[0, 0, 0, 1]), [12.0, 22.0, 31.0]);
+    // 102 / 255 = 0.4 of 201, 101, 51 over black is 80.4, 40.4, 20.4; then 0.2 of 0, 255, 3 over 80, 40, 20.
+    assert_eq!(pixel(&[1, 0, 0, 0]), [80.0, 40.0, 20.0]);
+    assert_eq!(pixel(&[1, 1, 0, 0]), [64.0, 83.0, 17.0]);
+    assert_eq!(pixel(&[1, 1, 1, 0]), [1.0, 2.0, 3.0]);
+    Pairs::new(&images, 3).unwrap();
+
+    says(load_sprites(&write(&layers[..4])), "--data: ", "no array or column 'shoes', but: ");
+    let with = |at: usize, layer: Vec<u8>| {
+        let mut layers = layers.clone();
+        layers[at].1 = layer;
+        load_sprites(&write(&layers))
+    };
+    says(with(3, array_of("|u1", "1, 2, 2, 1, 1, 3", &[0; 12])), "--data: ", "expected [values, poses,");
+    says(with(3, array_of("<f4", "1, 2, 2, 1, 1, 4", &[0; 64])), "--data: ", "expected 8-bit");
+    says(
+        with(3, array_of("|u1", "1, 2, 3, 1, 1, 4", &[0; 24])),
+        "--data: ",
+        "'hair' has poses, directions and sides [2, 3,",
+    );
+    says(with(4, layer(&[clear])), "--data: ", "1 shoes in 2 poses");
+    says(with(1, layer(&[])), "--data: ", "is empty");
+    says(load_sprites(&folder.write("noise.npz", [1, 2, 3])), "--data: ", "malformed");
+}

@@ -25,6 +25,7 @@ mod idx;
 mod npy;
 mod npz;
 mod pairs;
+mod sprites;
 mod stream;
 mod table;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use embedded::{digits, iris, wine};
 pub use error::{Argument, DataError};
 pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images};
 pub use pairs::Pairs;
+pub use sprites::load_sprites;
 use stream::{Origin, Stream, ends_with};
 
 /// Reads the data set that `--data` names: `digits`, `iris`, `wine`, or `FILE[:ARRAY]`.
