@@ -84,15 +84,48 @@ pub(super) fn read_labels(stream: &mut Stream<'_>, header: &Header) -> Result<La
     if header.shape.len() != 1 {
         return Err(dimensions(stream, header, "one dimension: a label for each row"));
     }
-    let expected = "integers (one label for each row)";
+    Ok(Labels::from_integers(&read_integers(stream, header, "integers (one label for each row)")?))
+}
+
+/// How many images of 8-bit pixels follow, and their shape.
+pub(super) fn image_shape(stream: &Stream<'_>, header: &Header) -> Result<(u64, ImageShape), DataError> {
+    let (n_images, sizes) = match header.shape[..] {
+        [n_images, height, width] => (n_images, [height, width, 1]),
+        [n_images, height, width, channels] => (n_images, [height, width, channels]),
+        _ => return Err(dimensions(stream, header, "images [n, height, width] or [n, height, width, channels]")),
+    };
+    let [Ok(height), Ok(width), Ok(channels)] = sizes.map(usize::try_from) else {
+        return Err(stream.origin.too_large(&header.shape));
+    };
+    Ok((n_images, ImageShape { height, width, channels }))
+}
+
+/// Reads an array of 8-bit unsigned integers of any dimensions but none.
+pub(super) fn read_bytes(stream: &mut Stream<'_>, header: &Header) -> Result<Vec<u8>, DataError> {
+    if header.element != Some(Element::U8) {
+        return Err(element_type(stream, header, "8-bit unsigned integers"));
+    }
+    read_rows(stream, header, Element::U8, header.shape[0], |_, bytes, out| out.extend_from_slice(bytes))
+}
+
+/// Reads an array of integers with two dimensions.
+pub(super) fn read_table(stream: &mut Stream<'_>, header: &Header) -> Result<Array2<i64>, DataError> {
+    let &[rows, cols] = &header.shape[..] else {
+        return Err(dimensions(stream, header, "two dimensions: a row of classes for each image"));
+    };
+    let values = read_integers(stream, header, "integers (a row of classes for each image)")?;
+    // read_rows has checked that the sizes fit.
+    Array2::from_shape_vec((rows as usize, cols as usize), values)
+        .map_err(|error| stream.origin.malformed(error.to_string()))
+}
+
+fn read_integers(stream: &mut Stream<'_>, header: &Header, expected: &'static str) -> Result<Vec<i64>, DataError> {
     let Some(element) = header.element.filter(|element| !element.is_float()) else {
         return Err(element_type(stream, header, expected));
     };
     let values = read_rows(stream, header, element, header.shape[0], decode_i64)?;
-    match values.into_iter().collect::<Option<Vec<i64>>>() {
-        Some(values) => Ok(Labels::from_integers(&values)),
-        None => Err(stream.origin.malformed("a label is 2^63 or more")),
-    }
+    let values: Option<Vec<i64>> = values.into_iter().collect();
+    values.ok_or_else(|| stream.origin.malformed("an integer is 2^63 or more"))
 }
 
 /// The elements of the first `rows` rows, row after row.
@@ -126,7 +159,7 @@ fn read_rows<T: Clone>(
         let length = CHUNK.min(wanted - position);
         let bytes = &mut bytes[..(length * size) as usize];
         stream.fill(bytes)?;
-        if header.big_endian {
+        if header.big_endian && size > 1 {
             bytes.chunks_exact_mut(size as usize).for_each(<[u8]>::reverse);
         }
         if values.try_reserve(length as usize).is_err() {
@@ -222,7 +255,7 @@ pub(super) fn half_to_f32(bits: u16) -> f32 {
     if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-fn dimensions(stream: &Stream<'_>, header: &Header, expected: &'static str) -> DataError {
+pub(super) fn dimensions(stream: &Stream<'_>, header: &Header, expected: &'static str) -> DataError {
     DataError::Dimensions {
         argument: stream.origin.argument,
         source_name: stream.origin.source_name.clone(),

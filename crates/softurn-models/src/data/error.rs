@@ -15,6 +15,12 @@ pub enum Argument {
     Kind,
     /// `--rows`: how many of the first rows to use.
     Rows,
+    /// `--factors`: the classes of the factors that images are made from.
+    Factors,
+    /// `--factor-sizes`: how many values each factor of a grid takes.
+    FactorSizes,
+    /// `--shared`: how many factors the images of a pair have in common.
+    Shared,
 }
 
 impl fmt::Display for Argument {
@@ -25,6 +31,9 @@ impl fmt::Display for Argument {
             Self::LabelColumn => "--label-column",
             Self::Kind => "--kind",
             Self::Rows => "--rows",
+            Self::Factors => "--factors",
+            Self::FactorSizes => "--factor-sizes",
+            Self::Shared => "--shared",
         })
     }
 }
@@ -248,6 +257,72 @@ pub enum DataError {
         /// How many names there are.
         names: usize,
     },
+    /// There is not one row of factors for each image.
+    #[error("{}: {rows} rows of factors for {images} images", Argument::Factors)]
+    FactorRows {
+        /// Rows of factors.
+        rows: u64,
+        /// Images.
+        images: u64,
+    },
+    /// A grid of factors has not as many combinations as there are images.
+    #[error("{}: {} for the {images} images of {}", Argument::FactorSizes, product(.sizes), quoted(.source_name))]
+    FactorGrid {
+        /// The size of every factor.
+        sizes: Vec<usize>,
+        /// The path of the images.
+        source_name: String,
+        /// Images.
+        images: u64,
+    },
+    /// A class is not one of its factor's.
+    #[error("{}: class {class} of {} in row {row}, expected 0 to {}", Argument::Factors, quoted(.factor), .size.saturating_sub(1))]
+    FactorClass {
+        /// Row of the table.
+        row: usize,
+        /// The factor's name.
+        factor: String,
+        /// The class found.
+        class: i64,
+        /// How many classes the factor has.
+        size: usize,
+    },
+    /// The table of factors cannot be used.
+    #[error("{}: {}", Argument::Factors, one_line(.message))]
+    FactorTable {
+        /// Why.
+        message: String,
+    },
+    /// Images cannot be reduced by a whole number because it does not divide a side.
+    #[error("{}: images of {height} by {width} pixels in {} cannot be reduced by {by}", Argument::Data, quoted(.source_name))]
+    ImageSide {
+        /// The path of the images.
+        source_name: String,
+        /// Rows of pixels.
+        height: usize,
+        /// Pixels in a row.
+        width: usize,
+        /// The divisor asked for.
+        by: usize,
+    },
+    /// Two images cannot share so many factors and differ.
+    #[error("{}: {shared} shared factors of {factors}, expected 0 to {}", Argument::Shared, .factors.saturating_sub(1))]
+    Shared {
+        /// Factors to share.
+        shared: usize,
+        /// Factors there are.
+        factors: usize,
+    },
+}
+
+/// `8 combinations (4 x 2)`, as long as the product can be told.
+fn product(sizes: &[usize]) -> String {
+    let product = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
+    let product = product.map_or("more than 2^64".to_owned(), |product| product.to_string());
+    one_line(&format!(
+        "{product} combinations ({})",
+        sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+    ))
 }
 
 /// `text` in quotes, on one line, and short enough to stand in a message.

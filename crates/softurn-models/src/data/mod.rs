@@ -8,6 +8,9 @@
 //! | `.npy` (`.gz`), `.npz:ARRAY` | NumPy integers and floats in C or Fortran order, 1 to 4 dimensions | images if `u8` of 3 dimensions or more, otherwise a table |
 //! | `.csv` (`.gz`) | a header, then finite numbers; labels in one column ([`load_csv`]) | a table |
 //!
+//! [`FactorImages`] are images that are made from known factors: [`load_factor_images`] and [`load_factor_grid`] read them
+//! from the same formats, and [`Pairs`] draws two of them at a time that share some of their factors.
+//!
 //! Files are untrusted: each malformed one is a [`DataError`] of one line that names the argument at fault, and memory grows
 //! with the bytes that are there, never with the sizes that a header claims.
 
@@ -15,9 +18,14 @@ mod array;
 mod dataset;
 mod embedded;
 mod error;
+mod factors;
+#[cfg(test)]
+mod factors_tests;
 mod idx;
 mod npy;
 mod npz;
+mod pairs;
+mod sprites;
 mod stream;
 mod table;
 #[cfg(test)]
@@ -28,6 +36,9 @@ use std::path::Path;
 pub use dataset::{Dataset, ImageShape, Kind, Labels};
 pub use embedded::{digits, iris, wine};
 pub use error::{Argument, DataError};
+pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images};
+pub use pairs::Pairs;
+pub use sprites::load_sprites;
 use stream::{Origin, Stream, ends_with};
 
 /// Reads the data set that `--data` names: `digits`, `iris`, `wine`, or `FILE[:ARRAY]`.

@@ -39,7 +39,8 @@ impl Archive {
         self.read(&array, super::array::read_labels)
     }
 
-    fn choose(
+    /// The array of that name; by default the only one that suits, or else the first of the usual names that does.
+    pub fn choose(
         &mut self,
         array: Option<&str>,
         usual: &[&str],
@@ -85,7 +86,8 @@ impl Archive {
         self.names().into_iter().map(|name| describe(self, name)).collect()
     }
 
-    fn read<T>(
+    /// Reads the array of that name.
+    pub fn read<T>(
         &mut self,
         array: &str,
         read: impl FnOnce(&mut Stream<'_>, &Header) -> Result<T, DataError>,

@@ -22,10 +22,10 @@ fn embedded(name: &str) -> String {
 }
 
 /// A folder that is removed in the end, and its files.
-struct Folder(TempDir);
+pub(super) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
@@ -33,26 +33,26 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         fs::write(self.path(name), bytes).unwrap();
         self.path(name).to_string_lossy().into_owned()
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn idx(code: u8, shape: &[u32], payload: &[u8]) -> Vec<u8> {
+pub(super) fn idx(code: u8, shape: &[u32], payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, code, shape.len() as u8];
     shape.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
     bytes.extend(payload);
     bytes
 }
 
-fn npy(header: &str, payload: &[u8]) -> Vec<u8> {
+pub(super) fn npy(header: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.bytes().chain(payload.iter().copied()));
@@ -61,7 +61,7 @@ fn npy(header: &str, payload: &[u8]) -> Vec<u8> {
 
 /// The message of the error, which is one line that begins with an argument.
 #[track_caller]
-fn message<T>(result: Result<T, DataError>) -> String {
+pub(super) fn message<T>(result: Result<T, DataError>) -> String {
     let Err(error) = result else { panic!("no error") };
     let message = error.to_string();
     assert!(is_one_line(&message), "{message:?}");
@@ -70,11 +70,13 @@ fn message<T>(result: Result<T, DataError>) -> String {
 
 fn is_one_line(message: &str) -> bool {
     !message.chars().any(char::is_control)
-        && ["--data: ", "--labels: ", "--label-column: ", "--rows: "].iter().any(|start| message.starts_with(start))
+        && ["--data: ", "--labels: ", "--label-column: ", "--rows: ", "--factors: ", "--factor-sizes: ", "--shared: "]
+            .iter()
+            .any(|start| message.starts_with(start))
 }
 
 #[track_caller]
-fn says<T>(result: Result<T, DataError>, start: &str, part: &str) {
+pub(super) fn says<T>(result: Result<T, DataError>, start: &str, part: &str) {
     let message = message(result);
     assert!(message.starts_with(start) && message.contains(part), "{message}");
 }
@@ -293,7 +295,7 @@ fn labels() {
     let gap = folder.write("gap.csv", "class\n3\n\"\"\n3\n");
     says(load_labels(&gap), "--labels: ", "line 3, column 'class': the value is missing");
     let big = npy("{'descr': '<u8', 'fortran_order': False, 'shape': (1,)}", &[255; 8]);
-    says(load_labels(&folder.write("big.npy", big)), "--labels: ", "a label is 2^63 or more");
+    says(load_labels(&folder.write("big.npy", big)), "--labels: ", "an integer is 2^63 or more");
 }
 
 #[test]
