@@ -8,5 +8,6 @@ pub mod metrics;
 pub mod neighbours;
 pub mod nn;
 pub mod train;
+pub mod weak_supervision;
 
 pub use error::{Error, Result};
