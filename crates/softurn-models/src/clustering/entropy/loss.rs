@@ -33,9 +33,9 @@ pub(super) const STARTS: [[&str; 2]; 10] = [
 ];
 /// Rows that the first groups are looked for among, at most.
 const START_ROWS: usize = 10_000;
-/// The first logits are those of spherical groups whose variance is this share of a row's mean squared distance from its
-/// centre: surer than Gaussians with few columns, and not so sure with many that nothing could move.
-const START_SPREAD: f64 = 0.1;
+/// By how much, on average, the first logits of a group's centre prefer it to another group: sure, and not so sure that weights
+/// would have far to come back, which the margin term and the learning rate would not let them.
+const START_MARGIN: f64 = 4.0;
 /// Rows of a batch whose groups are counted for the law of the sizes, at most.
 pub(super) const SIZE_ROWS: usize = 256;
 /// By how much a step moves the log-weights of the sizes at the highest learning rate.
@@ -153,11 +153,11 @@ impl Model {
             let size = sizes[label as usize] as f64;
             centres.row_mut(label as usize).zip_mut_with(&point, |centre, &x| *centre += f64::from(x) / size);
         }
-        let distance = |(point, &label): (ArrayView1<'_, f32>, &u32)| -> f64 {
-            point.iter().zip(centres.row(label as usize)).map(|(&x, centre)| (f64::from(x) - centre).powi(2)).sum()
-        };
-        let spread = points.outer_iter().zip(&labels).map(distance).sum::<f64>() / rows.len() as f64;
-        let variance = if spread > 0.0 { START_SPREAD * spread } else { 1.0 };
+        let taken: Vec<usize> = (0..k).filter(|&group| sizes[group] > 0).collect();
+        let apart = taken.iter().flat_map(|&a| taken.iter().map(move |&b| (a, b))).filter(|(a, b)| a < b);
+        let apart: Vec<f64> = apart.map(|(a, b)| (&centres.row(a) - &centres.row(b)).mapv(|x| x * x).sum()).collect();
+        let mean = apart.iter().sum::<f64>() / apart.len().max(1) as f64;
+        let variance = if mean > 0.0 { mean / (2.0 * START_MARGIN) } else { 1.0 };
         // log N(x; μ, v) = x · μ / v - ‖μ‖² / 2v, but for what all groups share.
         let weight: Vec<f32> = centres.t().iter().map(|&centre| (centre / variance) as f32).collect();
         let bias = |centre: ArrayView1<'_, f64>| (-0.5 * centre.dot(&centre) / variance) as f32;

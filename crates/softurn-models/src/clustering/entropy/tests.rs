@@ -184,6 +184,14 @@ fn uneven_groups_need_learned_sizes() {
     }
 }
 
+/// Of a random start that joins two groups and one from groups of the rows, the objective prefers the latter: its first weights
+/// must not be so large that the margin term hides it.
+#[test]
+fn starts_from_groups_win_by_the_objective() {
+    let found = index(Params::new(3).starts(2).epochs(100), EVEN, 3);
+    assert!(found > 0.99, "{found}");
+}
+
 #[test]
 fn a_saved_model_predicts_with_the_same_bits() -> Result<()> {
     let folder = tempfile::tempdir().expect("folder");
