@@ -1,6 +1,9 @@
 //! Scores of a clustering: against the true groups (accuracy, normalised mutual information, adjusted Rand index) and against
 //! the data alone (silhouette). Conventions in degenerate cases are scikit-learn's, and the tests hold its values.
 //!
+//! Scores of a representation against the known factors of its rows: a linear probe ([`LinearProbe`], with balanced
+//! accuracies), the [mutual information gap](mutual_information_gap), disentanglement and completeness ([`dci`]).
+//!
 //! Labels of a clustering are any `u32`; only which rows share one matters, so every score of it is the same under renaming.
 //!
 //! ```
@@ -16,6 +19,7 @@
 mod accuracy;
 mod balanced_accuracy;
 mod contingency;
+mod factors;
 mod information;
 mod rand_index;
 mod silhouette;
@@ -25,6 +29,9 @@ mod tests;
 pub use accuracy::{accuracy, matching};
 pub use balanced_accuracy::{adjusted_balanced_accuracy, balanced_accuracy};
 pub use contingency::{Contingency, contingency};
+pub use factors::{
+    Dci, FittedProbe, InformationGap, LinearProbe, ProbeParams, ProbeScore, dci, mutual_information_gap,
+};
 pub use information::normalized_mutual_information;
 pub use rand_index::adjusted_rand_index;
 pub use silhouette::{silhouette, silhouette_sampled};
