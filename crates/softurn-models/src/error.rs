@@ -23,6 +23,9 @@ pub enum Error {
     /// The tape, a parameter or an optimizer.
     #[error(transparent)]
     Autodiff(#[from] softurn_autodiff::Error),
+    /// Data that a score is not defined for.
+    #[error(transparent)]
+    Metric(#[from] crate::metrics::MetricError),
     /// The loss is no longer a number.
     #[error("training diverged: the loss of phase '{phase}' is {loss} in epoch {epoch}; try a smaller learning rate")]
     Diverged {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::augment::{self, Affine};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use crate::data::{Dataset, ImageShape, Kind};
+use crate::data::{Dataset, ImageShape, Kind, moments};
 use crate::{Error, Result};
 
 /// What a random view does to an image: degrees turned to radians, and shares of its half side.
@@ -71,19 +71,9 @@ pub(super) struct Scaling {
 
 impl Scaling {
     pub(super) fn of(data: &Dataset) -> Self {
-        let rows = data.rows() as f64;
-        let column = |column: ndarray::ArrayView1<'_, f32>| {
-            let first = column[0];
-            if column.iter().all(|&value| value == first) {
-                return [f64::from(first), 0.0];
-            }
-            let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / rows;
-            let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
-            [mean, variance.sqrt().recip()]
-        };
         let mut table = None;
         if data.kind() != Kind::Images {
-            let mut columns: Vec<[f64; 2]> = data.features().columns().into_iter().map(column).collect();
+            let mut columns: Vec<[f64; 2]> = data.features().columns().into_iter().map(moments).collect();
             if data.kind() == Kind::Embedding {
                 let variance = |&[_, scale]: &[f64; 2]| if scale > 0.0 { scale.powi(-2) } else { 0.0 };
                 let mean = columns.iter().map(variance).sum::<f64>() / columns.len() as f64;

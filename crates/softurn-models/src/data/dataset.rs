@@ -3,7 +3,7 @@
 //! Images are scaled to `[0, 1]`, `x / max(x)`; tables keep their values, and [`Dataset::standardized`] gives
 //! `(x - mean) / deviation` of each column.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use serde::{Deserialize, Serialize};
 use softurn_kernels::Key;
 
@@ -367,4 +367,16 @@ impl Dataset {
         let kind = if image.is_some() { Kind::Images } else { Kind::Table };
         Ok(Self { name, features, image, kind, labels: None, source_rows: Some(rows as u64) })
     }
+}
+
+/// The mean of a column and one over its standard deviation (that of the rows as a population), 0 for a constant column.
+pub(crate) fn moments(column: ArrayView1<'_, f32>) -> [f64; 2] {
+    let first = column[0];
+    if column.iter().all(|&value| value == first) {
+        return [f64::from(first), 0.0];
+    }
+    let rows = column.len() as f64;
+    let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / rows;
+    let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
+    [mean, variance.sqrt().recip()]
 }

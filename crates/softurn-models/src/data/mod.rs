@@ -33,6 +33,7 @@ mod tests;
 
 use std::path::Path;
 
+pub(crate) use dataset::moments;
 pub use dataset::{Dataset, ImageShape, Kind, Labels};
 pub use embedded::{digits, iris, wine};
 pub use error::{Argument, DataError};

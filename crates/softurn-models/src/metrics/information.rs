@@ -3,7 +3,7 @@
 //! scikit-learn's `normalized_mutual_info_score`, whose conventions are followed.
 
 use super::MetricError;
-use super::contingency::margins;
+use super::contingency::{Margins, margins};
 
 /// Mutual information of clusters and classes over the mean of their entropies, 0 to 1.
 ///
@@ -26,22 +26,24 @@ pub fn normalized_mutual_information(predicted: &[u32], truth: &[u32]) -> Result
         (1, _) | (_, 1) => return Ok(0.0),
         _ => {}
     }
-    let n = truth.len() as f64;
-    let information: f64 = table
-        .cells
-        .iter()
-        .map(|&(cluster, class, count)| {
-            let expected = table.clusters[cluster] as f64 * table.classes[class] as f64 / n;
-            let term = count as f64 / n * (count as f64 / expected).ln();
-            // Independent cells must not leave rounding behind.
-            if term.abs() < f64::EPSILON { 0.0 } else { term }
-        })
-        .sum();
-    let mean_entropy = (entropy(&table.clusters, n) + entropy(&table.classes, n)) / 2.0;
-    Ok((information / mean_entropy).clamp(0.0, 1.0))
+    let mean_entropy = (entropy(&table.clusters) + entropy(&table.classes)) / 2.0;
+    Ok((mutual_information(&table) / mean_entropy).clamp(0.0, 1.0))
 }
 
-/// In nats.
-fn entropy(counts: &[u64], n: f64) -> f64 {
+/// `I` of the module's formula, in nats.
+pub(super) fn mutual_information(table: &Margins) -> f64 {
+    let n = table.classes.iter().sum::<u64>() as f64;
+    let term = |&(cluster, class, count): &(usize, usize, u64)| {
+        let expected = table.clusters[cluster] as f64 * table.classes[class] as f64 / n;
+        let term = count as f64 / n * (count as f64 / expected).ln();
+        // Independent cells must not leave rounding behind.
+        if term.abs() < f64::EPSILON { 0.0 } else { term }
+    };
+    table.cells.iter().map(term).sum()
+}
+
+/// The entropy of groups of so many rows, in nats.
+pub(super) fn entropy(counts: &[u64]) -> f64 {
+    let n = counts.iter().sum::<u64>() as f64;
     counts.iter().map(|&count| count as f64 / n).map(|share| -share * share.ln()).sum()
 }

@@ -1,7 +1,10 @@
 //! Scores of a clustering: against the true groups (accuracy, normalised mutual information, adjusted Rand index) and against
 //! the data alone (silhouette). Conventions in degenerate cases are scikit-learn's, and the tests hold its values.
 //!
-//! Labels are any `u32`; only which rows share one matters, so every score is the same under renaming.
+//! Scores of a representation against the known factors of its rows: a linear probe ([`LinearProbe`], with balanced
+//! accuracies), the [mutual information gap](mutual_information_gap), disentanglement and completeness ([`dci`]).
+//!
+//! Labels of a clustering are any `u32`; only which rows share one matters, so every score of it is the same under renaming.
 //!
 //! ```
 //! use softurn_models::metrics;
@@ -14,7 +17,9 @@
 //! ```
 
 mod accuracy;
+mod balanced_accuracy;
 mod contingency;
+mod factors;
 mod information;
 mod rand_index;
 mod silhouette;
@@ -22,7 +27,11 @@ mod silhouette;
 mod tests;
 
 pub use accuracy::{accuracy, matching};
+pub use balanced_accuracy::{adjusted_balanced_accuracy, balanced_accuracy};
 pub use contingency::{Contingency, contingency};
+pub use factors::{
+    Dci, FittedProbe, InformationGap, LinearProbe, ProbeParams, ProbeScore, dci, mutual_information_gap,
+};
 pub use information::normalized_mutual_information;
 pub use rand_index::adjusted_rand_index;
 pub use silhouette::{silhouette, silhouette_sampled};
@@ -66,6 +75,20 @@ pub enum MetricError {
         /// The first such row.
         row: usize,
     },
+    /// An argument that the score is not defined for.
+    #[error("{argument}: {message}")]
+    Argument {
+        /// Its name.
+        argument: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl MetricError {
+    fn argument(argument: &'static str, message: impl Into<String>) -> Self {
+        Self::Argument { argument, message: message.into() }
+    }
 }
 
 /// Every label as the place of its value among the distinct ones, which come second, in ascending order.

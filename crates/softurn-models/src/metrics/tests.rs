@@ -1,6 +1,7 @@
 //! Against values of scikit-learn 1.9.1 and SciPy's `linear_sum_assignment`.
 
 use ndarray::{Array2, array};
+use proptest::prelude::*;
 
 use super::*;
 use crate::data;
@@ -195,4 +196,65 @@ fn a_sample_estimates_the_silhouette() {
     // A column-major view must give the same as a row-major one.
     let transposed = x.t().as_standard_layout().into_owned();
     assert_eq!(silhouette(transposed.t(), species).unwrap(), all);
+}
+
+/// `balanced_accuracy_score(truth, predicted)`, and the same with `adjusted=True`.
+#[test]
+fn balanced_accuracies_are_those_of_scikit_learn() {
+    let i = || 0..60_u32;
+    let rare = ([vec![0; 50], vec![1; 2], vec![0; 3]].concat(), [vec![0; 48], vec![1; 7]].concat());
+    let cases = [
+        ("mixed", vec![0, 1, 2, 2, 1, 0, 1, 1], vec![0, 1, 2, 1, 1, 2, 0, 1], 0.5833333333333334, 0.37500000000000006),
+        ("never predicted", vec![0, 0, 0, 0, 0, 1], vec![0, 0, 1, 1, 2, 2], 0.3333333333333333, 0.0),
+        ("not in the truth", vec![3, 0, 1, 1, 3], vec![0, 0, 1, 1, 1], 0.5833333333333333, 0.16666666666666652),
+        ("all wrong", vec![1, 2, 0], vec![0, 1, 2], 0.0, -0.49999999999999994),
+        ("chance", i().map(|i| i * i % 7 % 4).collect(), i().map(|i| i * 3 % 4).collect(), 0.25, 0.0),
+        ("rare", rare.0, rare.1, 0.6428571428571428, 0.2857142857142856),
+    ];
+    for (name, predicted, truth, plain, adjusted) in cases {
+        close(name, balanced_accuracy(&predicted, &truth, 4).unwrap(), plain);
+        close(name, adjusted_balanced_accuracy(&predicted, &truth, 4).unwrap(), adjusted);
+    }
+}
+
+/// The argument that an error names.
+#[track_caller]
+fn argument(result: Result<f64, MetricError>) -> &'static str {
+    match result.unwrap_err() {
+        MetricError::Argument { argument, .. } => argument,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_has_no_balanced_accuracy_is_an_error() {
+    for score in [balanced_accuracy, adjusted_balanced_accuracy] {
+        assert_eq!(score(&[0], &[0, 1], 2), Err(MetricError::LengthMismatch { first: 1, second: 2 }));
+        assert_eq!(score(&[], &[], 2), Err(MetricError::Empty));
+        assert_eq!(argument(score(&[0, 2], &[0, 1], 2)), "predicted");
+        assert_eq!(argument(score(&[0, 1], &[2, 1], 2)), "truth");
+    }
+    assert_eq!(balanced_accuracy(&[0, 1], &[0, 0], 2), Ok(0.5));
+    assert_eq!(argument(adjusted_balanced_accuracy(&[0, 1], &[0, 0], 2)), "truth");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn balanced_accuracies_of_anything(rows in prop::collection::vec((0_u32..5, 0_u32..5), 2..50)) {
+        let (predicted, mut truth): (Vec<u32>, Vec<u32>) = rows.into_iter().unzip();
+        (truth[0], truth[1]) = (0, 1);
+        let scores = |predicted: &[u32], truth: &[u32]| {
+            [balanced_accuracy(predicted, truth, 5).unwrap(), adjusted_balanced_accuracy(predicted, truth, 5).unwrap()]
+        };
+        let [plain, adjusted] = scores(&predicted, &truth);
+        prop_assert!((0.0..=1.0).contains(&plain) && (-1.0..=1.0).contains(&adjusted));
+        let rename = |labels: &[u32]| labels.iter().map(|&label| 4 - label).collect::<Vec<_>>();
+        let again = scores(&rename(&predicted), &rename(&truth));
+        close("renamed", again[0], plain);
+        close("renamed", again[1], adjusted);
+        prop_assert_eq!(scores(&truth, &truth), [1.0, 1.0]);
+        close("constant", adjusted_balanced_accuracy(&vec![0; truth.len()], &truth, 5).unwrap(), 0.0);
+    }
 }
