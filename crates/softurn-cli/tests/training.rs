@@ -346,6 +346,8 @@ fn bad_input_is_code_2_one_line_that_names_the_argument_and_no_directory() {
         (format!("{digits} --kind table"), "--kind: "),
         (format!("{digits} --crop 1"), "--crop: "),
         (format!("{digits} --noise inf"), "--noise: "),
+        (format!("{digits} --pretraining reconstruction --crop 0.1"), "--crop: "),
+        (format!("{digits} --method partition --pretraining reconstruction --noise 0.1"), "--noise: "),
         (format!("--data {plain} --k 3 --crop 0.2"), "--crop: "),
         (format!("{digits} --latent 100000000"), "--latent: "),
         (format!("{digits} --latent {}", i64::MAX), "--latent: "),

@@ -194,6 +194,10 @@ impl Params {
             return Err(Error::argument("hidden", "needs at least one layer, and no layer of width 0"));
         }
         self.views.check()?;
+        if self.pretraining == Pretraining::Reconstruction && self.views != Views::default() {
+            let name = if self.views.crop > 0.0 { "crop" } else { "noise" };
+            return Err(Error::argument(name, "pretraining by reconstruction has no random views"));
+        }
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Err(Error::argument("learning_rate", format!("{} is not a positive number", self.learning_rate)));
         }
