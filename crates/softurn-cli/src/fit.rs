@@ -385,10 +385,7 @@ fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize, sta
                 "phase": phase, "epoch": epoch, "step": step, "losses": object(losses), "metrics": object(metrics)
             });
             append(METRICS, line)?;
-            dir.append(
-                TIMING,
-                &json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds, "start": start}),
-            )?;
+            append(TIMING, json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds}))?;
             progress.epoch(*epoch, losses[0].1);
         }
     }

@@ -159,14 +159,7 @@ impl Encoder {
         x: &Var<'t>,
         frozen: bool,
     ) -> Result<Var<'t>> {
-        let (rows, mut x) = (x.shape().dims()[0], x.clone());
-        if let [first, .., last] = self.maps[..] {
-            x = x.reshape([rows, first.height, first.width, first.channels])?;
-            for layer in &self.convolutions {
-                x = layer.forward(tape, parameters, &x, frozen)?;
-            }
-            x = x.reshape([rows, last.len()])?;
-        }
+        let x = as_images(&self.maps, x, &self.convolutions, |layer, x| layer.forward(tape, parameters, x, frozen))?;
         self.dense.forward(tape, parameters, &x, frozen)
     }
 }
@@ -183,17 +176,25 @@ pub(super) struct Decoder {
 impl Decoder {
     /// `[rows, inputs]` to `[rows, columns]`.
     pub(super) fn forward<'t>(&self, tape: &'t Tape, parameters: &Parameters, z: &Var<'t>) -> Result<Var<'t>> {
-        let rows = z.shape().dims()[0];
-        let mut x = self.dense.forward(tape, parameters, z, false)?;
-        if let [first, .., last] = self.maps[..] {
-            x = x.reshape([rows, first.height, first.width, first.channels])?;
-            for layer in &self.convolutions {
-                x = layer.forward(tape, parameters, &x, false)?;
-            }
-            x = x.reshape([rows, last.len()])?;
-        }
-        Ok(x)
+        let x = self.dense.forward(tape, parameters, z, false)?;
+        as_images(&self.maps, &x, &self.convolutions, |layer, x| layer.forward(tape, parameters, x, false))
     }
+}
+
+/// Rows as images of the first of `maps`, through all layers, and as rows again; as they are without any.
+fn as_images<'t, L>(
+    maps: &[ImageShape],
+    x: &Var<'t>,
+    layers: &[L],
+    forward: impl Fn(&L, &Var<'t>) -> Result<Var<'t>>,
+) -> Result<Var<'t>> {
+    let &[first, .., last] = maps else { return Ok(x.clone()) };
+    let rows = x.shape().dims()[0];
+    let mut x = x.reshape([rows, first.height, first.width, first.channels])?;
+    for layer in layers {
+        x = forward(layer, &x)?;
+    }
+    Ok(x.reshape([rows, last.len()])?)
 }
 
 /// An encoder onto the unit sphere, where the contrast compares rows.
@@ -248,6 +249,11 @@ pub(super) fn fits(gpu: &Gpu, argument: &'static str, what: &str, elements: u128
         return Ok(());
     }
     Err(Error::argument(argument, format!("{what} needs {needed} bytes, the adapter's limit is {limit} bytes")))
+}
+
+/// As [`fits`], for a table of rows and columns.
+pub(super) fn table_fits(gpu: &Gpu, argument: &'static str, what: &str, [rows, cols]: [usize; 2]) -> Result<()> {
+    fits(gpu, argument, what, rows as u128 * cols as u128)
 }
 
 /// Checks that steps can be counted in 32 bits, as the schedule does.

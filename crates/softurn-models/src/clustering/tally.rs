@@ -13,6 +13,16 @@ pub(super) fn group_sizes(labels: &[u32], k: usize) -> Vec<usize> {
     sizes
 }
 
+/// The share of a group of `size` of all rows, kept from 0 and from 1.
+pub(super) fn inner_share(size: usize, rows: usize) -> f64 {
+    (size.max(1) as f64 / rows as f64).min(1.0 - 1e-6)
+}
+
+/// The log-weight with which the mean of a hypergeometric law has that share, where each group could hold every row.
+pub(super) fn log_odds(share: f64) -> f32 {
+    (share / (1.0 - share)).ln() as f32
+}
+
 /// How sure a model is of all rows, and how evenly it splits them, from the logits of its groups in blocks of rows; neither
 /// needs labels.
 pub(super) fn sureness(k: usize, logits: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<(&'static str, f64)>> {

@@ -204,24 +204,36 @@ pub(crate) fn evaluate(
     gpu: &Gpu,
     objective: &impl Objective,
     parameters: &Parameters,
-    [rows, batch]: [usize; 2],
+    sizes: [usize; 2],
     key: Key,
 ) -> Result<f64> {
     let last = objective.phases().len() - 1;
-    let [order_key, steps_key] = key.split();
-    let keys = |step: usize| steps_key.child(step as u64);
-    let shuffled = batches::shuffled(rows, batch, order_key).into_iter().enumerate();
-    let batches: Vec<_> = shuffled.map(|(step, rows)| objective.rows(last, rows, keys(step))).collect();
+    let batches = epoch(gpu, objective, last, sizes, key.child(EVALUATION))?;
     let (mut total, steps) = (0.0, batches.len() as f64);
-    for (step, batch) in batches::upload(gpu, batches)?.into_iter().enumerate() {
+    for (batch, key) in batches {
         let tape = Tape::new(gpu);
-        total += f64::from(objective.losses(last, &tape, parameters, &batch, keys(step))?[0].1.item()?);
+        total += f64::from(objective.losses(last, &tape, parameters, &batch, key)?[0].1.item()?);
     }
     Ok(total / steps)
 }
 
-/// The child of a fit's key for [`evaluate`].
-pub(crate) const EVALUATION: u64 = 0x6f62_6a65;
+/// The child of a fit's key for [`evaluate`]: the others are those of phases.
+const EVALUATION: u64 = 0x6f62_6a65;
+
+/// The batches of an epoch, all uploaded at once, each with the key of its step.
+fn epoch(
+    gpu: &Gpu,
+    objective: &impl Objective,
+    phase: usize,
+    [rows, batch]: [usize; 2],
+    key: Key,
+) -> Result<Vec<(Batch, Key)>> {
+    let [order_key, steps_key] = key.split();
+    let shuffled = batches::shuffled(rows, batch, order_key).into_iter().zip(steps_key.split_forever());
+    let (batches, keys): (Vec<Vec<u32>>, Vec<Key>) =
+        shuffled.map(|(rows, key)| (objective.rows(phase, rows, key), key)).unzip();
+    Ok(batches::upload(gpu, batches)?.into_iter().zip(keys).collect())
+}
 
 /// Runs all phases over `rows` rows in batches of `batch`, dropping an incomplete last batch of each epoch.
 ///
@@ -265,16 +277,13 @@ pub fn run(
         let mut saved = Instant::now();
         while at.epoch < phase.epochs {
             let (epoch_key, began) = (epochs_key.child(at.epoch as u64), Instant::now());
-            let [order_key, steps_key] = epoch_key.split();
             // One upload and one read-back an epoch; a step in between moves nothing but parameters of kernels.
-            let shuffled = batches::shuffled(rows, batch, order_key).into_iter().enumerate();
-            let batches: Vec<Vec<u32>> =
-                shuffled.map(|(step, rows)| objective.rows(at.phase, rows, steps_key.child(step as u64))).collect();
+            let batches = epoch(gpu, objective, at.phase, [rows, batch], epoch_key)?;
             let steps = batches.len();
             let mut history: Option<History> = None;
-            for (step, batch) in batches::upload(gpu, batches)?.into_iter().enumerate() {
+            for (step, (batch, key)) in batches.into_iter().enumerate() {
                 let tape = Tape::new(gpu);
-                let losses = objective.losses(at.phase, &tape, parameters, &batch, steps_key.child(step as u64))?;
+                let losses = objective.losses(at.phase, &tape, parameters, &batch, key)?;
                 let gradients = tape.backward(&losses[0].1)?;
                 adam.step(parameters, &gradients)?;
                 let history = match &history {

@@ -120,8 +120,7 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedDec> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        let key = self.key.child(train::EVALUATION);
-        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, key)?;
+        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, self.key)?;
         let labels = self.model.labels(&self.parameters)?;
         Ok(FittedDec { model: self.model, parameters: self.parameters, labels, objective })
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
 use super::Dec;
-use crate::clustering::network::{Layers, countable, fits};
+use crate::clustering::network::{Layers, countable, table_fits};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -156,9 +156,8 @@ impl Params {
         countable("epochs", epochs, steps)?;
         let layers = Layers::new(data.cols(), data.image(), &self.channels, &self.hidden);
         layers.check(gpu, data, self.batch.min(data.rows()))?;
-        let table = |argument, what, rows: usize, cols: usize| fits(gpu, argument, what, rows as u128 * cols as u128);
-        table("latent", "the layer of the latent space", layers.outputs(), self.latent)?;
-        table("latent", "the latent places of all rows", data.rows(), self.latent)?;
-        table("k", "the targets of all rows", data.rows(), self.k)
+        table_fits(gpu, "latent", "the layer of the latent space", [layers.outputs(), self.latent])?;
+        table_fits(gpu, "latent", "the latent places of all rows", [data.rows(), self.latent])?;
+        table_fits(gpu, "k", "the targets of all rows", [data.rows(), self.k])
     }
 }

@@ -12,7 +12,7 @@ use super::{GroupSizes, Loss, Params, Score};
 use crate::clustering::contrast::Contrast;
 use crate::clustering::network::Layers;
 use crate::clustering::start;
-use crate::clustering::tally::{group_sizes, sureness};
+use crate::clustering::tally::{group_sizes, inner_share, log_odds, sureness};
 use crate::data::ImageShape;
 use crate::distributions::MultivariateFisherHypergeometric;
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
@@ -163,11 +163,8 @@ impl Model {
         let bias = |centre: ArrayView1<'_, f64>| (-0.5 * centre.dot(&centre) / variance) as f32;
         parameters.set(network.head().weight(), &weight)?;
         parameters.set(network.head().bias(), &centres.outer_iter().map(bias).collect::<Vec<_>>())?;
-        let log_odds = |&size: &usize| {
-            let share = (size.max(1) as f64 / rows.len() as f64).min(1.0 - 1e-6);
-            (share / (1.0 - share)).ln() as f32 / self.size_scale()
-        };
-        parameters.set(&self.weights[start], &sizes.iter().map(log_odds).collect::<Vec<_>>())?;
+        let weight = |&size: &usize| log_odds(inner_share(size, rows.len())) / self.size_scale();
+        parameters.set(&self.weights[start], &sizes.iter().map(weight).collect::<Vec<_>>())?;
         Ok(())
     }
 

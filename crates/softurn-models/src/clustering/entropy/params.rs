@@ -6,7 +6,7 @@ use softurn_kernels::Gpu;
 use super::{Entropy, loss};
 use crate::clustering::Start;
 use crate::clustering::features::Views;
-use crate::clustering::network::{Layers, countable, fits};
+use crate::clustering::network::{Layers, countable, fits, table_fits};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -291,15 +291,14 @@ impl Params {
         // Pretraining takes a neighbour of each row along.
         let taken = if self.is_linear() { batch } else { 2 * batch };
         layers.check(gpu, data, taken)?;
-        let table = |argument, what, rows: usize, cols: usize| fits(gpu, argument, what, rows as u128 * cols as u128);
         let last = if self.is_linear() { data.cols() } else { self.latent };
         if !self.is_linear() {
-            table("batch", "the table of all pairs of a batch", taken, taken)?;
-            table("latent", "the layer of unit vectors", layers.outputs(), self.latent)?;
-            table("latent", "the unit vectors of all rows", data.rows(), self.latent)?;
+            table_fits(gpu, "batch", "the table of all pairs of a batch", [taken, taken])?;
+            table_fits(gpu, "latent", "the layer of unit vectors", [layers.outputs(), self.latent])?;
+            table_fits(gpu, "latent", "the unit vectors of all rows", [data.rows(), self.latent])?;
         }
-        table("k", "the last layer", last, self.k)?;
-        table("k", "the groups' probabilities of all rows", data.rows(), self.k)?;
+        table_fits(gpu, "k", "the last layer", [last, self.k])?;
+        table_fits(gpu, "k", "the groups' probabilities of all rows", [data.rows(), self.k])?;
         if self.sizes == GroupSizes::Learned {
             let draws = batch.min(loss::SIZE_ROWS) as u128 + 1;
             fits(gpu, "k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;

@@ -124,8 +124,7 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedPartition> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        let key = self.key.child(train::EVALUATION);
-        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, key)?;
+        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, self.key)?;
         Ok(FittedPartition { fitted: FittedVariational::new(self.model.base, self.parameters, objective)? })
     }
 }

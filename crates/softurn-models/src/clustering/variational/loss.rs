@@ -10,7 +10,7 @@ use super::{Params, Pretraining, Prior};
 use crate::clustering::contrast::Contrast;
 use crate::clustering::features::Scaling;
 use crate::clustering::start;
-use crate::clustering::tally::sureness;
+use crate::clustering::tally::{inner_share, log_odds, sureness};
 use crate::data::Dataset;
 use crate::distributions::{MultivariateFisherHypergeometric, Temperature};
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
@@ -211,11 +211,10 @@ impl Objective for Model {
         let weights: Vec<f32> = counts
             .iter()
             .map(|&count| {
-                let share = (count.max(1) as f64 / self.row_count as f64).min(1.0 - 1e-6);
+                let share = inner_share(count, self.row_count);
                 match self.params().prior {
                     Prior::Uniform | Prior::Categorical => share.ln() as f32,
-                    // Sizes m_c = n: the mean is B times a sigmoid, so the weight is the share's logit.
-                    Prior::Hypergeometric | Prior::Exchangeable => (share / (1.0 - share)).ln() as f32,
+                    Prior::Hypergeometric | Prior::Exchangeable => log_odds(share),
                 }
             })
             .collect();

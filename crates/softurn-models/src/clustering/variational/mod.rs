@@ -123,8 +123,7 @@ impl Training {
     pub fn run(mut self, session: &mut Session<'_>) -> Result<FittedVariational> {
         let gpu = self.parameters.gpu().clone();
         train::run(&gpu, &self.model, &mut self.parameters, self.sizes, self.key, session)?;
-        let key = self.key.child(train::EVALUATION);
-        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, key)?;
+        let objective = train::evaluate(&gpu, &self.model, &self.parameters, self.sizes, self.key)?;
         FittedVariational::new(self.model, self.parameters, objective)
     }
 }

@@ -6,7 +6,7 @@ use softurn_kernels::Gpu;
 use super::Variational;
 use crate::clustering::Start;
 use crate::clustering::features::Views;
-use crate::clustering::network::{Layers, countable, fits};
+use crate::clustering::network::{Layers, countable, fits, table_fits};
 use crate::data::Dataset;
 use crate::distributions::Temperature;
 use crate::{Error, Result};
@@ -229,11 +229,10 @@ impl Params {
         layers.check(gpu, data, pairs)?;
         // Outside of training, rows go through in blocks.
         let rows = pairs.max(layers.block().min(data.rows()));
-        let table = |argument, what, rows: usize, cols: usize| fits(gpu, argument, what, rows as u128 * cols as u128);
-        table("latent", "the layer of latent means", layers.outputs(), self.latent)?;
-        table("latent", "the latent means of all rows", pairs.max(data.rows()), self.latent)?;
-        table("k", "the mixture", self.k, self.latent)?;
-        table("k", "the groups' probabilities", rows, self.k)?;
+        table_fits(gpu, "latent", "the layer of latent means", [layers.outputs(), self.latent])?;
+        table_fits(gpu, "latent", "the latent means of all rows", [pairs.max(data.rows()), self.latent])?;
+        table_fits(gpu, "k", "the mixture", [self.k, self.latent])?;
+        table_fits(gpu, "k", "the groups' probabilities", [rows, self.k])?;
         if self.prior == Prior::Hypergeometric {
             let draws = self.batch.min(data.rows()) as u128 + 1;
             fits(gpu, "k", "the table of the group sizes' law", (self.k as u128).pow(2) * draws)?;
