@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Covariance, Kind, Settings, count};
+use crate::config::{Covariance, Kind, Settings};
 use crate::failure::{Failure, Result, one_line};
+use crate::settings::count;
 
 /// Learn discrete structure by gradient descent on any GPU.
 #[derive(Debug, Parser)]
@@ -61,6 +62,14 @@ pub struct ClusterArgs {
     #[command(flatten)]
     pub settings: Settings,
 
+    /// Where the results go, and how.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Where the results of a run go, and how it is done.
+#[derive(Debug, Args)]
+pub struct RunArgs {
     /// Directory for the results; must not exist unless --resume is given
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: PathBuf,

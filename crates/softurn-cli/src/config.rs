@@ -1,7 +1,4 @@
-//! The configuration of a run: flags over TOML over defaults, resolved into one flat struct.
-//!
-//! [`Settings`] is what a person wrote, in flags or in a file; [`Config`] is what a run uses. Keys are the flags with
-//! underscores.
+//! The settings of `softurn cluster`: [`Settings`] is what a person wrote, in flags or in a file; [`Config`] is what a run uses.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
 use crate::methods::{self, DEC, ENTROPY, GMM, IDEC, KMEANS, METHODS, PARTITION};
+use crate::settings::{Configuration, count, flag, positive};
 
 /// Prior over the assignments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -220,12 +217,6 @@ pub struct Settings {
     pub adapter: Option<String>,
 }
 
-/// A number that a TOML file can hold too: its integers are signed.
-pub fn count(text: &str) -> std::result::Result<usize, String> {
-    let value: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
-    if i64::try_from(value).is_ok() { Ok(value) } else { Err("number too large".into()) }
-}
-
 fn method_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(METHODS.iter().map(|method| PossibleValue::new(method.name).help(method.summary)))
 }
@@ -304,70 +295,73 @@ pub struct Config {
     pub adapter: Option<String>,
 }
 
-/// What stands where `given` says nothing; it depends on the method, and on whether its model is linear.
-fn defaults(given: &Table) -> Settings {
-    let method = given.get("method").and_then(Value::as_str);
-    let linear = method == Some(ENTROPY) && given.get("hidden").is_some_and(|hidden| *hidden == Value::from(vec![0]));
-    let (batch, learning_rate) = match method {
-        Some(ENTROPY) if linear => (2048, 5e-2),
-        Some(DEC | IDEC) => (256, 1e-3),
-        Some(KMEANS | GMM) => (0, 5e-4),
-        _ => (256, 5e-4),
-    };
-    Settings {
-        method: Some(METHODS[0].name.into()),
-        prior: Some(Prior::Hypergeometric),
-        start: Some(Start::Best),
-        hidden: Some(vec![256, 128]),
-        latent: Some(if matches!(method, Some(DEC | IDEC)) { 10 } else { 16 }),
-        batch: Some(batch),
-        learning_rate: Some(learning_rate),
-        temperature: Some(1.0),
-        seed: Some(0),
-        ..Settings::default()
-    }
-}
+impl Configuration for Config {
+    type Settings = Settings;
 
-impl Config {
-    /// Resolves `flags` over the settings of `file` over the defaults, and checks every value.
-    ///
-    /// # Errors
-    /// [`Failure::BadInput`] naming the key in the file or the flag.
-    pub fn resolve(flags: &Settings, file: Option<&Path>) -> Result<Self> {
-        let mut given = Table::new();
-        if let Some(path) = file {
-            given.extend(read_settings("--config", path)?);
-        }
-        given.extend(table_of(flags)?);
-        let mut table = table_of(&defaults(&given))?;
-        table.extend(given);
-        for key in ["data", "k"] {
-            if !table.contains_key(key) {
-                return Err(Failure::bad_input(flag(key), "missing; give it as a flag or in a --config file"));
-            }
-        }
-        let config: Config =
-            table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
-        config.check()?;
-        Ok(config)
-    }
+    const KEYS: &'static [&'static str] = &[
+        "data",
+        "labels",
+        "label_column",
+        "kind",
+        "rows",
+        "keep",
+        "k",
+        "method",
+        "prior",
+        "pretraining",
+        "start",
+        "channels",
+        "hidden",
+        "latent",
+        "crop",
+        "noise",
+        "loss",
+        "sizes",
+        "lambda",
+        "gamma",
+        "consistency",
+        "starts",
+        "weights",
+        "beta",
+        "delta",
+        "covariance",
+        "reconstruction",
+        "epochs",
+        "pretrain_epochs",
+        "batch",
+        "learning_rate",
+        "temperature",
+        "seed",
+        "adapter",
+    ];
+    const REQUIRED: &'static [&'static str] = &["data", "k"];
 
-    /// Reads the resolved configuration that an earlier run stored.
-    pub fn read(path: &Path) -> Result<Self> {
-        let given = read_settings("--resume", path)?;
-        let mut table = table_of(&defaults(&given))?;
-        table.extend(given);
-        table.try_into().map_err(|error: toml::de::Error| Failure::bad_input(path.display(), error.message()))
+    /// It depends on the method, and on whether its model is linear.
+    fn defaults(given: &Table) -> Settings {
+        let method = given.get("method").and_then(Value::as_str);
+        let linear =
+            method == Some(ENTROPY) && given.get("hidden").is_some_and(|hidden| *hidden == Value::from(vec![0]));
+        let (batch, learning_rate) = match method {
+            Some(ENTROPY) if linear => (2048, 5e-2),
+            Some(DEC | IDEC) => (256, 1e-3),
+            Some(KMEANS | GMM) => (0, 5e-4),
+            _ => (256, 5e-4),
+        };
+        Settings {
+            method: Some(METHODS[0].name.into()),
+            prior: Some(Prior::Hypergeometric),
+            start: Some(Start::Best),
+            hidden: Some(vec![256, 128]),
+            latent: Some(if matches!(method, Some(DEC | IDEC)) { 10 } else { 16 }),
+            batch: Some(batch),
+            learning_rate: Some(learning_rate),
+            temperature: Some(1.0),
+            seed: Some(0),
+            ..Settings::default()
+        }
     }
 
     fn check(&self) -> Result<()> {
-        let positive = |key, value: f64| {
-            // The negation lets NaN fail.
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(Failure::bad_input(flag(key), format!("{value} is not a positive number")));
-            }
-            Ok(())
-        };
         positive("k", self.k as f64)?;
         positive("latent", self.latent as f64)?;
         match self.method.as_str() {
@@ -431,6 +425,14 @@ impl Config {
         Ok(())
     }
 
+    /// Epochs that are not asked for are those that the first run chose for its data.
+    fn adopt(&mut self, stored: &Self) {
+        self.epochs = self.epochs.or(stored.epochs);
+        self.pretrain_epochs = self.pretrain_epochs.or(stored.pretrain_epochs);
+    }
+}
+
+impl Config {
     /// Whether the method is entropy without hidden layers.
     pub fn is_linear(&self) -> bool {
         self.method == ENTROPY && self.hidden == [0]
@@ -448,108 +450,6 @@ impl Config {
             _ => Ok(()),
         }
     }
-
-    /// A resumed run keeps its configuration.
-    ///
-    /// # Errors
-    /// [`Failure::BadInput`] naming the first key in which `self`, asked for now, differs from `stored`.
-    pub fn check_same(&self, stored: &Self) -> Result<()> {
-        let (now, then) = (table_of(self)?, table_of(stored)?);
-        let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
-        for key in KEYS {
-            if now.get(*key) != then.get(*key) {
-                let (now, then) = (show(now.get(*key)), show(then.get(*key)));
-                return Err(Failure::bad_input(
-                    flag(key),
-                    format!("{now} differs from {then} in the run to resume; a resumed run keeps its configuration"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// The text of `config.toml`: one line per value.
-    pub fn to_toml(&self) -> String {
-        self.rows_of_table().into_iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
-    }
-
-    /// Keys and values as the report's table shows them.
-    pub fn rows_of_table(&self) -> Vec<(String, String)> {
-        let table = table_of(self).unwrap_or_default();
-        KEYS.iter().filter_map(|key| table.get(*key).map(|value| (key.to_string(), value.to_string()))).collect()
-    }
-
-    /// SHA-256 of [`Config::to_toml`] in hexadecimal: what a checkpoint remembers of its configuration.
-    pub fn hash(&self) -> String {
-        Sha256::digest(self.to_toml()).iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// All keys, in the order of [`Config`].
-const KEYS: &[&str] = &[
-    "data",
-    "labels",
-    "label_column",
-    "kind",
-    "rows",
-    "keep",
-    "k",
-    "method",
-    "prior",
-    "pretraining",
-    "start",
-    "channels",
-    "hidden",
-    "latent",
-    "crop",
-    "noise",
-    "loss",
-    "sizes",
-    "lambda",
-    "gamma",
-    "consistency",
-    "starts",
-    "weights",
-    "beta",
-    "delta",
-    "covariance",
-    "reconstruction",
-    "epochs",
-    "pretrain_epochs",
-    "batch",
-    "learning_rate",
-    "temperature",
-    "seed",
-    "adapter",
-];
-
-fn flag(key: &str) -> String {
-    format!("--{}", key.replace('_', "-"))
-}
-
-fn table_of(value: &impl Serialize) -> Result<Table> {
-    Ok(Table::try_from(value).map_err(|error| anyhow::anyhow!("configuration: {error}"))?)
-}
-
-fn read_settings(argument: &str, path: &Path) -> Result<Table> {
-    let place = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::bad_input(argument, format!("{place}: {error}")))?;
-    let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        Failure::bad_input(argument, format!("{place}, line {line}: {}", error.message()))
-    })?;
-    // Key by key, because the deserializer's message does not say which key has the wrong type.
-    for (key, value) in &table {
-        if !KEYS.contains(&key.as_str()) {
-            return Err(Failure::bad_input(argument, format!("{place}: unknown key `{key}`")));
-        }
-        let single = Table::from_iter([(key.clone(), value.clone())]);
-        single
-            .try_into::<Settings>()
-            .map_err(|error| Failure::bad_input(argument, format!("{place}: key `{key}`: {}", error.message())))?;
-    }
-    Ok(table)
 }
 
 /// A file, and an array inside it where the format holds several.

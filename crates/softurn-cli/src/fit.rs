@@ -1,11 +1,8 @@
 //! From a configuration to what a method finds.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::Context;
 use ndarray::Array2;
-use serde_json::{Map, Value, json};
 use softurn::clustering::dec::{self, Dec};
 use softurn::clustering::entropy::{self, Entropy, GroupSizes};
 use softurn::clustering::gmm::{self, GaussianMixture};
@@ -15,16 +12,16 @@ use softurn::clustering::selection::best_of;
 use softurn::clustering::variational::{self, Variational};
 use softurn::clustering::{self, Fitted};
 use softurn::data::Dataset;
+use softurn::train::Session;
 use softurn::train::batches::below;
-use softurn::train::{Event, Session};
 use softurn::{Gpu, Key};
 
-use crate::args::ClusterArgs;
 use crate::config::{Config, Covariance, Loss, Pretraining, Prior, Start, Weights};
 use crate::failure::{Failure, Result};
 use crate::methods::{DEC, ENTROPY, IDEC, KMEANS, PARTITION};
-use crate::progress::Progress;
-use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
+use crate::rundir::RunDir;
+use crate::settings::Configuration;
+use crate::training::{Trainer, failure, totals};
 
 /// What takes a while before the first epoch.
 const NEIGHBOURS: &str = "building the model and finding each row's neighbours";
@@ -55,12 +52,8 @@ pub struct Job<'a> {
     pub data: &'a Dataset,
     /// The device.
     pub gpu: &'a Gpu,
-    /// Where to write, and whether to resume.
-    pub args: &'a ClusterArgs,
-    /// Turns true when the run is to end early.
-    pub stop: &'a AtomicBool,
-    /// What is shown meanwhile.
-    pub progress: &'a mut Progress,
+    /// Where to write, when to stop, what to show.
+    pub trainer: Trainer<'a>,
 }
 
 impl Job<'_> {
@@ -101,14 +94,14 @@ impl Job<'_> {
             method => {
                 self.headline();
                 let outcome = baseline(method, config, data, gpu)?;
-                Ok((RunDir::create(&self.args.out, config)?, outcome))
+                Ok((RunDir::create(&self.trainer.run.out, config)?, outcome))
             }
         }
     }
 
     fn headline(&mut self) {
         let (data, adapter) = (self.data, self.gpu.capabilities());
-        self.progress.note(&format!("{} rows of {} on {adapter}", data.rows(), data.name()));
+        self.trainer.progress.note(&format!("{} rows of {} on {adapter}", data.rows(), data.name()));
     }
 
     /// Trains what has epochs, with a run directory, checkpoints, and progress: `build` makes a model for a key, `run` trains
@@ -119,43 +112,28 @@ impl Job<'_> {
         build: impl Fn(Key) -> softurn::Result<T>,
         run: impl Fn(T, &mut Session<'_>) -> softurn::Result<F>,
     ) -> Result<(RunDir, Outcome)> {
-        let (args, stop, rows, key) = (self.args, self.stop, self.data.rows(), Key::new(config.seed));
+        let (rows, key) = (self.data.rows(), Key::new(config.seed));
         // The method entropy has starts of its own.
         let starts = if config.method == ENTROPY { 1 } else { config.starts.unwrap_or(1) };
         self.headline();
         let by_contrast = config.pretraining != Some(Pretraining::Reconstruction);
         if by_contrast && !config.is_linear() && ![DEC, IDEC].contains(&config.method.as_str()) {
-            self.progress.note(NEIGHBOURS);
+            self.trainer.progress.note(NEIGHBOURS);
         }
         // What is wrong with a model shows before anything is written.
         let mut first = Some(build(key).map_err(failure)?);
-        let dir = if args.resume { RunDir::open(&args.out)? } else { RunDir::create(&args.out, config)? };
-        let (mut start, mut written) = (0, Ok(()));
+        let dir = self.trainer.directory(config)?;
+        let mut start = 0;
         let fitted = best_of(starts, key, |key| {
             let training = match first.take() {
                 Some(training) => training,
                 None => build(key)?,
             };
             start += 1;
-            let checkpoint =
-                dir.file(&if start == 1 { CHECKPOINT.into() } else { format!("start-{start}-{CHECKPOINT}") });
-            let mut observe = |event: &Event| {
-                let result = record(event, &dir, self.progress, rows, (starts > 1).then_some(start));
-                if written.is_ok() {
-                    written = result;
-                }
-            };
-            let mut session = Session {
-                // A run may have ended before it came to this start.
-                resume: args.resume && (start == 1 || checkpoint.exists()),
-                checkpoint: Some(checkpoint),
-                fingerprint: config.hash(),
-                stop: Some(stop),
-                observer: Some(&mut observe),
-            };
-            run(training, &mut session)
+            let start = (starts > 1).then_some(start);
+            self.trainer.train(&dir, config.hash(), rows, start, |session| run(training, session))
         });
-        written?;
+        self.trainer.written()?;
         let (fitted, objectives) = fitted.map_err(failure)?;
         let (seconds, samples) = totals(&dir)?;
         let outcome = Outcome {
@@ -177,20 +155,6 @@ fn set_epochs(config: &mut Config, [pretrain, epochs]: [usize; 2]) {
     config.epochs = Some(epochs);
     if !config.is_linear() {
         config.pretrain_epochs = Some(pretrain);
-    }
-}
-
-/// A library error: bad input if it names a setting, else a failed run.
-pub fn failure(error: softurn::Error) -> Failure {
-    match error {
-        softurn::Error::Argument { argument, message } => {
-            Failure::bad_input(format!("--{}", argument.replace('_', "-")), message)
-        }
-        softurn::Error::Interrupted { .. } => {
-            Failure::Interrupted(format!("{error}; continue with --resume and the same --out"))
-        }
-        softurn::Error::Checkpoint { .. } => Failure::bad_input("--resume", error),
-        other => Failure::Failed(other.into()),
     }
 }
 
@@ -349,49 +313,6 @@ fn sizes_of(config: &Config) -> Result<GroupSizes> {
     }
 }
 
-/// Seconds and rows of all epochs, also of those before a resume.
-fn totals(dir: &RunDir) -> Result<(f64, f64)> {
-    let (mut seconds, mut samples) = (0.0, 0.0);
-    for line in lines(dir, TIMING)? {
-        seconds += line["seconds"].as_f64().unwrap_or(0.0);
-        samples += line["rows"].as_f64().unwrap_or(0.0);
-    }
-    Ok((seconds, samples))
-}
-
-/// Shows an event and writes what is to be kept of it.
-fn record(event: &Event, dir: &RunDir, progress: &mut Progress, rows: usize, start: Option<usize>) -> Result<()> {
-    let start = json!(start);
-    let append = |name: &str, mut line: Value| {
-        if !start.is_null() {
-            line["start"] = start.clone();
-        }
-        dir.append(name, &line)
-    };
-    match event {
-        Event::Resumed(at) => {
-            // What was measured after the checkpoint is measured again.
-            for name in [METRICS, TIMING] {
-                let kept = |line: &Value| line["step"].as_u64().is_some_and(|step| step <= at.step);
-                dir.cut_back(name, |line| line["start"] != start || kept(line))?;
-            }
-        }
-        Event::Phase { name, done, epochs, .. } => progress.begin(name, *done, *epochs, rows),
-        Event::Epoch { phase, epoch, step, losses, metrics, rows, seconds, .. } => {
-            let object = |pairs: &[(&'static str, f64)]| -> Map<String, Value> {
-                pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
-            };
-            let line = json!({
-                "phase": phase, "epoch": epoch, "step": step, "losses": object(losses), "metrics": object(metrics)
-            });
-            append(METRICS, line)?;
-            append(TIMING, json!({"phase": phase, "step": step, "rows": rows, "seconds": seconds}))?;
-            progress.epoch(*epoch, losses[0].1);
-        }
-    }
-    Ok(())
-}
-
 /// Fits k-means or the Gaussian mixture.
 ///
 /// # Errors
@@ -452,13 +373,4 @@ fn shown_rows(rows: usize, key: Key) -> Vec<usize> {
         order.sort_unstable();
     }
     order
-}
-
-/// The lines of a file of the run.
-///
-/// # Errors
-/// A file that is missing or not JSON by lines.
-pub fn lines(dir: &RunDir, name: &str) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(dir.file(name)).with_context(|| format!("reading {name}"))?;
-    text.lines().map(|line| Ok(serde_json::from_str(line).with_context(|| format!("reading {name}"))?)).collect()
 }

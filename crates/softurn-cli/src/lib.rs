@@ -15,4 +15,6 @@ pub mod report;
 pub mod run;
 pub mod rundir;
 pub mod select;
+pub mod settings;
 pub mod summary;
+pub mod training;

@@ -28,8 +28,8 @@ fn execute() -> Result<String> {
     };
     match cli.command {
         Command::Cluster(args) => {
-            let stop = interrupt::install(args.quiet)?;
-            Ok(run::cluster(&args, stop)?.render(args.json))
+            let stop = interrupt::install(args.run.quiet)?;
+            Ok(run::cluster(&args, stop)?.render(args.run.json))
         }
         Command::Predict(args) => predict::predict(&args),
         Command::Select(args) => select::select(&args),

@@ -8,9 +8,9 @@ use softurn::{Error, clustering};
 
 use crate::args::{PredictArgs, RowsArgs};
 use crate::failure::{Failure, Result};
-use crate::fit::failure;
 use crate::run::{assign, load_rows, open};
 use crate::rundir::MODEL;
+use crate::training::failure;
 
 /// Writes group and probability of each row, and says where.
 ///

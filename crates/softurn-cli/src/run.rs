@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicBool;
 
 use ndarray::Array2;
-use serde_json::Value;
 use softurn::data::{self, Dataset};
 use softurn::metrics;
 use softurn::{Gpu, GpuConfig, Key};
@@ -13,34 +12,16 @@ use crate::config::{Config, Kind};
 use crate::failure::{Failure, Result};
 use crate::fit::{self, Job, Outcome};
 use crate::methods::{self, ENTROPY};
-use crate::progress::Progress;
-use crate::report::{self, Baseline, Curve, Groups, Images, Phase, ReportData, Scores, Truth, pca};
-use crate::rundir::{self, METRICS, MODEL, REPORT, RunDir, TIMING};
+use crate::report::{self, Baseline, Groups, Images, ReportData, Scores, Truth, pca};
+use crate::rundir::{MODEL, REPORT, RunDir};
+use crate::settings::Configuration;
 use crate::summary::Summary;
+use crate::training::{Trainer, failure, phases};
 
 /// Baselines are shown in the report of a deep run when they cost next to nothing.
 const BASELINE_VALUES: usize = 1 << 20;
 /// Rows that the silhouette, whose cost grows with their square, is taken over.
 const SILHOUETTE_ROWS: usize = 2000;
-
-/// The configuration that `args` ask for: of the run to resume, or flags over file over defaults.
-///
-/// # Errors
-/// `--out` exists, or `--resume` finds no run there or another configuration than is asked for.
-pub fn configure(args: &ClusterArgs) -> Result<Config> {
-    if !args.resume {
-        rundir::check_free(&args.out)?;
-        return Config::resolve(&args.settings, args.config.as_deref());
-    }
-    let stored_path = rundir::check_resumable(&args.out)?;
-    let stored = Config::read(&stored_path)?;
-    let mut config = Config::resolve(&args.settings, Some(args.config.as_deref().unwrap_or(&stored_path)))?;
-    // Epochs that are not asked for are those that the first run chose for its data.
-    config.epochs = config.epochs.or(stored.epochs);
-    config.pretrain_epochs = config.pretrain_epochs.or(stored.pretrain_epochs);
-    config.check_same(&stored)?;
-    Ok(config)
-}
 
 /// The child of the seed's key that chooses the rows of `--keep`.
 const KEEP: u64 = 0x6b65_6570;
@@ -50,14 +31,13 @@ const KEEP: u64 = 0x6b65_6570;
 /// # Errors
 /// Bad input before anything is written; a failed or interrupted run afterwards.
 pub fn cluster(args: &ClusterArgs, stop: &AtomicBool) -> Result<Summary> {
-    let mut config = configure(args)?;
+    let mut config = Config::of_run(&args.settings, &args.run)?;
     let data = load(&config)?;
     config.check_data(data.rows(), data.labels().map(|labels| labels.len()))?;
     let gpu = open(config.adapter.as_deref())?;
-    let mut progress = Progress::new(args.quiet);
-    let mut job = Job { data: &data, gpu: &gpu, args, stop, progress: &mut progress };
+    let mut job = Job { data: &data, gpu: &gpu, trainer: Trainer::new(&args.run, stop) };
     let (dir, outcome) = job.fit(&mut config)?;
-    progress.end();
+    job.trainer.progress.end();
     finish(&config, &data, &gpu, &dir, outcome)
 }
 
@@ -147,7 +127,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     }
     let names: Option<Vec<String>> =
         truth.map(|labels| labels.ids().iter().map(|&id| labels.names()[id as usize].clone()).collect());
-    outcome.model.save(&dir.file(MODEL)).map_err(fit::failure)?;
+    outcome.model.save(&dir.file(MODEL)).map_err(failure)?;
     dir.write_assignments(&clusters, &confidence, names.as_deref())?;
     let mut group_sizes = vec![0; config.k];
     for &cluster in &clusters {
@@ -221,50 +201,6 @@ fn matching(k: usize, clusters: &[u32], truth: &[u32]) -> Vec<Option<u32>> {
         classes[cluster as usize] = class;
     }
     classes
-}
-
-/// The curves of all phases, also of those that ran before a resume.
-fn phases(dir: &RunDir) -> Result<Vec<Phase>> {
-    let mut phases: Vec<Phase> = Vec::new();
-    let extend = |curves: &mut Vec<Curve>, values: &Value, epoch: f64| {
-        for (name, value) in values.as_object().into_iter().flatten() {
-            let point = (epoch, value.as_f64().unwrap_or(f64::NAN));
-            match curves.iter_mut().find(|curve| curve.name == *name) {
-                Some(curve) => curve.points.push(point),
-                None => curves.push(Curve { name: name.clone(), points: vec![point] }),
-            }
-        }
-    };
-    let timing = fit::lines(dir, TIMING)?;
-    for (line, time) in fit::lines(dir, METRICS)?.iter().zip(&timing) {
-        let mut name = line["phase"].as_str().unwrap_or_default().to_owned();
-        if let Some(start) = line["start"].as_u64() {
-            name += &format!(", start {start}");
-        }
-        if phases.last().is_none_or(|phase| phase.name != name) {
-            phases.push(Phase {
-                name,
-                epochs: 0,
-                losses: Vec::new(),
-                metrics: Vec::new(),
-                seconds: 0.0,
-                samples_per_second: 0.0,
-            });
-        }
-        if let Some(phase) = phases.last_mut() {
-            let epoch = line["epoch"].as_f64().unwrap_or(0.0);
-            phase.epochs = epoch as usize;
-            extend(&mut phase.losses, &line["losses"], epoch);
-            extend(&mut phase.metrics, &line["metrics"], epoch);
-            phase.seconds += time["seconds"].as_f64().unwrap_or(0.0);
-            // The sum of the rows for now, their rate below.
-            phase.samples_per_second += time["rows"].as_f64().unwrap_or(0.0);
-        }
-    }
-    for phase in &mut phases {
-        phase.samples_per_second /= phase.seconds.max(1e-9);
-    }
-    Ok(phases)
 }
 
 /// `Σ |learned - true|` over the classes, groups matched to classes by their rows; a class without a group counts whole.

@@ -8,8 +8,8 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::Config;
 use crate::failure::{Failure, Result};
+use crate::settings::Configuration;
 
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
@@ -56,7 +56,7 @@ pub struct RunDir {
 
 impl RunDir {
     /// Creates `out` with its configuration. Call it when all input has been validated.
-    pub fn create(out: &Path, config: &Config) -> Result<Self> {
+    pub fn create(out: &Path, config: &impl Configuration) -> Result<Self> {
         check_free(out)?;
         let out = std::path::absolute(out).with_context(|| out.display().to_string())?;
         let parent = out.parent().unwrap_or(Path::new("/"));

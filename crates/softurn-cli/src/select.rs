@@ -8,8 +8,8 @@ use softurn::clustering::selection::{Candidate, best_by_likelihood, best_by_silh
 use crate::args::{RowsArgs, SelectArgs};
 use crate::config::Covariance;
 use crate::failure::Result;
-use crate::fit::failure;
 use crate::run::{load_rows, open};
+use crate::training::failure;
 
 /// Compares the numbers of groups and says which are best.
 ///

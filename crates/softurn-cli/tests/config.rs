@@ -7,14 +7,18 @@ use clap::CommandFactory;
 use softurn_cli::args::{self, Cli, ClusterArgs, Command, Parsed};
 use softurn_cli::config::{Config, Prior, Source};
 use softurn_cli::failure::Result;
-use softurn_cli::run::configure;
 use softurn_cli::rundir::{CHECKPOINT, CONFIG, RunDir};
+use softurn_cli::settings::Configuration;
 
 fn cluster(words: &str) -> Result<ClusterArgs> {
     match args::parse(format!("softurn cluster {words}").split_whitespace())? {
         Parsed::Run(Cli { command: Command::Cluster(args) }) => Ok(*args),
         other => panic!("{other:?}"),
     }
+}
+
+fn configure(args: &ClusterArgs) -> Result<Config> {
+    Config::of_run(&args.settings, &args.run)
 }
 
 fn error(words: &str) -> String {

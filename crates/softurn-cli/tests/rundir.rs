@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use softurn_cli::config::{Config, Settings};
 use softurn_cli::rundir::{ASSIGNMENTS, CONFIG, METRICS, RunDir, check_free};
+use softurn_cli::settings::Configuration;
 
 fn config() -> Config {
     let settings = Settings { data: Some("digits".into()), k: Some(3), ..Settings::default() };
