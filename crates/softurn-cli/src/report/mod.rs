@@ -4,11 +4,12 @@
 //! are made here; training, scores and the matching of groups to classes are not.
 
 pub mod chart;
+mod clustering;
 mod colour;
 pub mod format;
 pub mod image;
+mod parts;
 pub mod pca;
-mod sections;
 
 use serde::Serialize;
 
@@ -131,26 +132,16 @@ pub struct Truth {
 
 /// The page as one string of HTML, styles, pictures and script included.
 pub fn render(data: &ReportData) -> String {
-    use format::escape;
     let body: String = [
-        sections::header(data),
-        sections::scores(data),
-        sections::sizes(data),
-        sections::latent(data),
-        sections::samples(data),
-        sections::confusion(data),
-        sections::training(data),
-        sections::run(data),
+        clustering::header(data),
+        clustering::scores(data),
+        clustering::sizes(data),
+        clustering::latent(data),
+        clustering::samples(data),
+        clustering::confusion(data),
+        parts::training(&data.phases),
+        parts::run(&data.command, &data.config, &data.adapter),
     ]
     .concat();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{} · softurn</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
-         <script>\n{}</script>\n</body>\n</html>\n",
-        escape(&data.title),
-        include_str!("style.css"),
-        include_str!("script.js"),
-    )
+    parts::page(&data.title, &body)
 }

@@ -1,7 +1,8 @@
-//! The sections of the page, top to bottom. A section without data is an empty string.
+//! The sections of a clustering's page, top to bottom. A section without data is an empty string.
 
 use super::chart::{self, Cloud};
 use super::format::{escape, score, seconds, significant, thousands, tick_label, ticks};
+use super::parts::{self, figure, plural, section};
 use super::{ReportData, Scores, Truth, colour, image};
 
 /// More points than this only darken the picture and slow the page.
@@ -57,14 +58,6 @@ fn counts(values: &[u32], kinds: usize) -> Vec<usize> {
     counts
 }
 
-fn plural(count: usize, noun: &str) -> String {
-    format!("{} {noun}{}", thousands(count as u64), if count == 1 { "" } else { "s" })
-}
-
-fn section(id: &str, title: &str, lead: &str, content: &str) -> String {
-    format!("<section id=\"{id}\">\n<h2>{title}</h2>\n<p class=\"lead\">{lead}</p>\n{content}</section>\n")
-}
-
 /// Title and what was done.
 pub fn header(data: &ReportData) -> String {
     let shape = match &data.images {
@@ -81,18 +74,11 @@ pub fn header(data: &ReportData) -> String {
         format!("seed {}", data.seed),
         data.adapter.clone(),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape(fact))).collect();
-    format!(
-        "<header>\n<p class=\"mark\">softurn</p>\n<h1>{}</h1>\n<ul class=\"facts\">{facts}</ul>\n</header>\n",
-        escape(&data.title)
-    )
+    parts::header(&data.title, &facts)
 }
 
 /// Headline figures, and the same figures of simpler methods.
 pub fn scores(data: &ReportData) -> String {
-    let figure = |name: &str, value: &str, note: &str| {
-        format!("<div><dt>{name}</dt><dd>{}</dd><p>{note}</p></div>", escape(value))
-    };
     let mut figures = String::new();
     for (name, value, note) in [
         ("Accuracy", data.scores.accuracy, "groups matched to classes"),
@@ -393,60 +379,4 @@ pub fn confusion(data: &ReportData) -> String {
     );
     let lead = "Rows of each true class by the group that they fell into. Groups stand in the order of their classes; a frame marks the match, shade the share of the class.";
     section("confusion", "Classes and groups", lead, &content)
-}
-
-/// Curves of every phase.
-pub fn training(data: &ReportData) -> String {
-    let mut content = String::new();
-    for phase in &data.phases {
-        let mut charts = String::new();
-        if phase.metrics.iter().any(|curve| !curve.points.is_empty()) {
-            let lowest = phase.metrics.iter().flat_map(|curve| &curve.points).map(|point| point.1).fold(0.0, f64::min);
-            charts += &format!(
-                "<figure class=\"wide\"><figcaption>scores</figcaption>{}</figure>\n",
-                chart::lines(&phase.metrics, (660.0, 230.0), Some((lowest, 1.0)))
-            );
-        }
-        for curve in phase.losses.iter().filter(|curve| !curve.points.is_empty()) {
-            let last = curve.points.last().map_or(f64::NAN, |point| point.1);
-            charts += &format!(
-                "<figure><figcaption>{}<span>{}</span></figcaption>{}</figure>\n",
-                escape(&curve.name),
-                significant(last, 4),
-                chart::lines(std::slice::from_ref(curve), (320.0, 200.0), None)
-            );
-        }
-        content += &format!(
-            "<h3 class=\"phase\">{}<span>{} in {}</span><span>{} samples per second</span></h3>\n<div class=\"charts\">\n{charts}</div>\n",
-            escape(&phase.name),
-            plural(phase.epochs, "epoch"),
-            seconds(phase.seconds),
-            thousands(phase.samples_per_second.round() as u64)
-        );
-    }
-    if content.is_empty() {
-        return content;
-    }
-    section(
-        "training",
-        "Training",
-        "Loss, its parts and the scores, epoch by epoch. Figures beside the names are those of the last epoch.",
-        &content,
-    )
-}
-
-/// How to do it again.
-pub fn run(data: &ReportData) -> String {
-    let rows: String = data
-        .config
-        .iter()
-        .map(|(key, value)| format!("<tr><th>{}</th><td>{}</td></tr>\n", escape(key), escape(value)))
-        .collect();
-    let content = format!(
-        "<pre><code>{}</code></pre>\n<table class=\"config\"><tbody>\n{rows}</tbody></table>\n",
-        escape(&data.command)
-    );
-    let lead = format!("The same command on {} gives the same figures to the last bit.", escape(&data.adapter));
-    section("run", "This run", &lead, &content)
-        + &format!("<footer>Made by softurn {}. This page needs no network.</footer>\n", env!("CARGO_PKG_VERSION"))
 }

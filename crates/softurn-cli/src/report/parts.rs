@@ -1,0 +1,98 @@
+//! What all reports are made of: the page, its head, sections, curves, and how to do the run again.
+
+use super::Phase;
+use super::chart;
+use super::format::{escape, seconds, significant, thousands};
+
+/// The page as one string of HTML, styles, pictures and script included.
+pub fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{} · softurn</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         <script>\n{}</script>\n</body>\n</html>\n",
+        escape(title),
+        include_str!("style.css"),
+        include_str!("script.js"),
+    )
+}
+
+/// `1 row`, `2,000 rows`.
+pub fn plural(count: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(count as u64), if count == 1 { "" } else { "s" })
+}
+
+/// A part of the page with a heading and a sentence that says what it shows.
+pub fn section(id: &str, title: &str, lead: &str, content: &str) -> String {
+    format!("<section id=\"{id}\">\n<h2>{title}</h2>\n<p class=\"lead\">{lead}</p>\n{content}</section>\n")
+}
+
+/// Title and what was done.
+pub fn header(title: &str, facts: &[String]) -> String {
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape(fact))).collect();
+    format!(
+        "<header>\n<p class=\"mark\">softurn</p>\n<h1>{}</h1>\n<ul class=\"facts\">{facts}</ul>\n</header>\n",
+        escape(title)
+    )
+}
+
+/// One of the large figures at the top.
+pub fn figure(name: &str, value: &str, note: &str) -> String {
+    format!("<div><dt>{name}</dt><dd>{}</dd><p>{note}</p></div>", escape(value))
+}
+
+/// Curves of every phase.
+pub fn training(phases: &[Phase]) -> String {
+    let mut content = String::new();
+    for phase in phases {
+        let mut charts = String::new();
+        if phase.metrics.iter().any(|curve| !curve.points.is_empty()) {
+            let lowest = phase.metrics.iter().flat_map(|curve| &curve.points).map(|point| point.1).fold(0.0, f64::min);
+            charts += &format!(
+                "<figure class=\"wide\"><figcaption>scores</figcaption>{}</figure>\n",
+                chart::lines(&phase.metrics, (660.0, 230.0), Some((lowest, 1.0)))
+            );
+        }
+        for curve in phase.losses.iter().filter(|curve| !curve.points.is_empty()) {
+            let last = curve.points.last().map_or(f64::NAN, |point| point.1);
+            charts += &format!(
+                "<figure><figcaption>{}<span>{}</span></figcaption>{}</figure>\n",
+                escape(&curve.name),
+                significant(last, 4),
+                chart::lines(std::slice::from_ref(curve), (320.0, 200.0), None)
+            );
+        }
+        content += &format!(
+            "<h3 class=\"phase\">{}<span>{} in {}</span><span>{} samples per second</span></h3>\n<div class=\"charts\">\n{charts}</div>\n",
+            escape(&phase.name),
+            plural(phase.epochs, "epoch"),
+            seconds(phase.seconds),
+            thousands(phase.samples_per_second.round() as u64)
+        );
+    }
+    if content.is_empty() {
+        return content;
+    }
+    section(
+        "training",
+        "Training",
+        "Loss, its parts and the scores, epoch by epoch. Figures beside the names are those of the last epoch.",
+        &content,
+    )
+}
+
+/// How to do it again.
+pub fn run(command: &str, config: &[(String, String)], adapter: &str) -> String {
+    let rows: String = config
+        .iter()
+        .map(|(key, value)| format!("<tr><th>{}</th><td>{}</td></tr>\n", escape(key), escape(value)))
+        .collect();
+    let content = format!(
+        "<pre><code>{}</code></pre>\n<table class=\"config\"><tbody>\n{rows}</tbody></table>\n",
+        escape(command)
+    );
+    let lead = format!("The same command on {} gives the same figures to the last bit.", escape(adapter));
+    section("run", "This run", &lead, &content)
+        + &format!("<footer>Made by softurn {}. This page needs no network.</footer>\n", env!("CARGO_PKG_VERSION"))
+}
