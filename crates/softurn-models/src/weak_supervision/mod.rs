@@ -16,6 +16,7 @@
 //!
 //! The divergence of a dimension is `(KL(q₁ ‖ q₂) + KL(q₂ ‖ q₁)) / 2`, of which weights and order see `log(1 + ·)`.
 
+mod evaluation;
 mod loss;
 mod network;
 mod params;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::{Gpu, Key};
 
+pub use evaluation::{Evaluation, FactorScore};
 pub use params::{Averaging, Model, Params};
 
 use self::loss::{Learner, Training, views};

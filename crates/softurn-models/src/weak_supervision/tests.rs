@@ -270,6 +270,48 @@ fn a_loaded_model_has_the_same_bits_and_other_files_are_refused() -> Result<()> 
 }
 
 #[test]
+fn scores_are_of_the_parts_that_they_say() -> Result<()> {
+    let (gpu, images) = (gpu(), squares());
+    let mean = |of: &[Option<f64>]| of.iter().map(|score| score.unwrap()).sum::<f64>() / of.len() as f64;
+    // Told that nothing is shared, its shared part is always zero, which is worth a guess.
+    let told_none = WeakSupervision::params(Model::LabelVae, 0).latent(6).batch(2).steps(1).check()?;
+    let fitted = told_none.fit(gpu, &images, Key::new(1))?;
+    let found = fitted.evaluate(&images, 1, Key::new(2))?;
+    assert_eq!((found.true_share, found.shares.iter().sum::<f64>()), (1.0 / 3.0, 0.0));
+    assert!((found.squared_error - 1.0 / 9.0).abs() < 1e-12, "{}", found.squared_error);
+    assert!(found.factors.iter().all(|factor| factor.shared == Some(0.0)), "{found:?}");
+    assert!(found.factors.iter().all(|factor| factor.independent > Some(0.3)), "{found:?}");
+    assert_eq!(found.factors.iter().map(|factor| &factor.name[..]).collect::<Vec<_>>(), ["row", "column", "grey"]);
+
+    let method = WeakSupervision::params(Model::HypergeometricVae, 1).latent(6).batch(2).steps(1).check()?;
+    let fitted = method.fit(gpu, &images, Key::new(1))?;
+    let found = fitted.evaluate(&images, 2, Key::new(3))?;
+    let error = found.shares.iter().map(|share| (share - 2.0 / 3.0).powi(2)).sum::<f64>() / found.shares.len() as f64;
+    assert!((found.squared_error - error).abs() < 1e-12 && error > 0.0, "{} for {error}", found.squared_error);
+    let shared: Vec<_> = found.factors.iter().map(|factor| factor.shared).collect();
+    let own: Vec<_> = found.factors.iter().map(|factor| factor.independent).collect();
+    for scores in [&shared, &own] {
+        for (score, factor) in scores.iter().zip(images.factors()) {
+            let least = -1.0 / (factor.size as f64 - 1.0);
+            assert!(score.is_some_and(|score| (least..=1.0).contains(&score)), "{found:?}");
+        }
+    }
+    assert!((found.shared_accuracy.unwrap() - mean(&shared)).abs() < 1e-12, "{found:?}");
+    assert!((found.independent_accuracy.unwrap() - mean(&own)).abs() < 1e-12, "{found:?}");
+    for score in [found.disentanglement, found.completeness, found.informativeness, found.mig] {
+        assert!(score > 0.0 && score < 1.0, "{found:?}");
+    }
+    assert_eq!(fitted.evaluate(&images, 2, Key::new(3))?, found);
+
+    let found = fitted.evaluate(&images, 0, Key::new(3))?;
+    assert!(found.shared_accuracy.is_none() && found.factors.iter().all(|factor| factor.shared.is_none()), "{found:?}");
+    assert!(found.independent_accuracy.is_some());
+    says(fitted.evaluate(&images, 3, Key::new(3)), &["shared:", "3"]);
+    says(fitted.evaluate(&images.clone().reduced(2).unwrap(), 1, Key::new(3)), &["data:"]);
+    Ok(())
+}
+
+#[test]
 fn bad_settings_are_named() {
     let gpu = gpu();
     let of = |params: super::Params| {
