@@ -7,6 +7,7 @@ mod error;
 pub mod metrics;
 pub mod neighbours;
 pub mod nn;
+mod saved;
 pub mod train;
 pub mod weak_supervision;
 

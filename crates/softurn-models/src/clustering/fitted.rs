@@ -11,10 +11,10 @@ use super::entropy::FittedEntropy;
 use super::gmm::FittedGaussianMixture;
 use super::kmeans::FittedKMeans;
 use super::partition::FittedPartition;
-use super::saved;
 use super::variational::FittedVariational;
 use crate::Result;
 use crate::data::Dataset;
+use crate::saved;
 
 /// A fitted model of any method: what each of the fitted types offers by itself too.
 pub trait Fitted: Debug {

@@ -9,7 +9,6 @@ pub mod gmm;
 pub mod kmeans;
 mod network;
 pub mod partition;
-mod saved;
 pub mod selection;
 mod start;
 mod tally;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView2, Axis};
+use softurn_kernels::{Gpu, Tensor};
 
 use super::array::{self, Header};
 use super::stream::{Origin, Stream};
@@ -172,6 +173,17 @@ impl FactorImages {
         let length = self.shape.len();
         let images = rows.iter().map(|&row| &self.pixels[row as usize * length..][..length]);
         images.flatten().map(|&pixel| f32::from(pixel) / 255.0).collect()
+    }
+
+    /// These images on the device, `[rows.len(), shape().len()]` of pixels in `[0, 1]`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// For a row that is not there.
+    pub fn tensor(&self, gpu: &Gpu, rows: &[u32]) -> softurn_kernels::Result<Tensor> {
+        gpu.tensor(&self.rows(rows), [rows.len(), self.shape.len()])
     }
 
     /// The first image of that combination of classes, one for each factor, if there is one.

@@ -9,7 +9,7 @@ use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::network::Network;
 use super::{Averaging, Model, Params, STEPS};
-use crate::data::{FactorImages, Pairs};
+use crate::data::{FactorImages, ImageShape, Pairs};
 use crate::distributions::{MultivariateFisherHypergeometric, RandomPartition, Temperature};
 use crate::nn::Linear;
 use crate::train::{Batch, Losses, Objective, Phase};
@@ -27,8 +27,8 @@ pub(super) struct Learner {
     /// From the divergences of a pair to the log-weights of shared and independent dimensions.
     weights: Option<Linear>,
     urn: Urn,
-    /// How many of the factors pairs share.
-    share: f32,
+    /// How many factors the images have.
+    pub(super) factors: usize,
     first_column: Tensor,
 }
 
@@ -44,12 +44,12 @@ impl Learner {
     pub(super) fn new(
         gpu: &Gpu,
         params: &Params,
-        images: &FactorImages,
+        (shape, factors): (ImageShape, usize),
         parameters: &mut Parameters,
         key: Key,
     ) -> Result<Self> {
         let d = params.latent;
-        let network = Network::new(parameters, images.shape(), d, key)?;
+        let network = Network::new(parameters, shape, d, key)?;
         let weights = match params.model {
             Model::LabelVae | Model::AdaVae => None,
             // Zero: at first the law is the central one, half of the dimensions on average.
@@ -62,7 +62,7 @@ impl Learner {
             network,
             weights,
             urn: Urn::new(gpu, &[d as u32; 2], d as u32)?,
-            share: params.shared as f32 / images.factors().len() as f32,
+            factors,
             first_column: gpu.tensor(&[1.0, 0.0], [2, 1])?,
         })
     }
@@ -125,7 +125,7 @@ impl Learner {
                 (&middle - &fixed)?.affine(STEEP, TIES)?.sigmoid()?
             }
             _ => {
-                let told = (self.share * d as f32).round();
+                let told = (self.params.shared as f32 / self.factors as f32 * d as f32).round();
                 let sizes = tape.constant(&tape.gpu().tensor(&[told, d as f32 - told].repeat(pairs), [pairs, 2])?);
                 let groups = scores.detach().sort_transposed_straight_through(&sizes.blocks(d)?, relaxation)?;
                 self.first(tape, &groups, [pairs, d])?
@@ -153,6 +153,25 @@ impl Learner {
             None => self.sharing(tape, parameters, &divergences, Key::new(0))?.number,
         };
         Ok(numbers.read()?.into_iter().map(|number| f64::from(number) / d as f64).collect())
+    }
+
+    /// Latent means of the first views, `[pairs, latent]` twice and row after row: of the dimensions that they share with
+    /// the second ones, and of the others, with zeros in all other places.
+    pub(super) fn parts<'t>(
+        &self,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        views: &[Var<'t>; 2],
+        key: Key,
+    ) -> Result<[Vec<f32>; 2]> {
+        let ([mean, _], sharing) = self.aggregate(tape, parameters, views, key)?;
+        let (mean, mask) = (mean.read()?, sharing.mask.read()?);
+        // The mask ends with the first views.
+        let part = |of_shared: bool| {
+            let mean_or_zero = |(&mask, &mean): (&f32, &f32)| if (mask > 0.5) == of_shared { mean } else { 0.0 };
+            mask.iter().zip(&mean).map(mean_or_zero).collect()
+        };
+        Ok([part(true), part(false)])
     }
 
     /// Means and log-variances `[2 pairs, latent]` of first and second views, one after the other, with what they share
@@ -234,7 +253,7 @@ impl Objective for Training<'_> {
     fn rows(&self, _: usize, shuffled: Vec<u32>, key: Key) -> Vec<u32> {
         let [pairs_key, _] = key.split();
         let pairs = self.pairs.sample(shuffled.len(), pairs_key);
-        [0, 1].map(|view| pairs.iter().map(|pair| pair[view]).collect::<Vec<u32>>()).concat()
+        views(&pairs)
     }
 
     fn losses<'t>(
@@ -248,10 +267,10 @@ impl Objective for Training<'_> {
         let [_, key] = key.split();
         let [sharing_key, latent_key] = key.split();
         let rows = batch.rows.len();
-        let x = tape.gpu().tensor(&self.images.rows(&batch.rows), [rows, self.images.shape().len()])?;
+        let x = self.images.tensor(tape.gpu(), &batch.rows)?;
         let learner = self.learner;
-        let views = learner.network.encode(tape, parameters, &tape.constant(&x))?;
-        let ([mean, log_variance], sharing) = learner.aggregate(tape, parameters, &views, sharing_key)?;
+        let posteriors = learner.network.encode(tape, parameters, &tape.constant(&x))?;
+        let ([mean, log_variance], sharing) = learner.aggregate(tape, parameters, &posteriors, sharing_key)?;
         let [z, divergence] = mean.gaussian(&log_variance, latent_key)?;
         let reconstruction = learner.network.decode(tape, parameters, &z)?.bernoulli_loss(&x)?.mean()?;
         let divergence = divergence.sum()?.affine(1.0 / rows as f32, 0.0)?;
@@ -263,6 +282,11 @@ impl Objective for Training<'_> {
     fn metrics(&self, _: usize, _: &Parameters) -> Result<Vec<(&'static str, f64)>> {
         Ok(Vec::new())
     }
+}
+
+/// All first images of pairs, then all second ones.
+pub(super) fn views(pairs: &[[u32; 2]]) -> Vec<u32> {
+    [0, 1].map(|view| pairs.iter().map(|pair| pair[view]).collect::<Vec<u32>>()).concat()
 }
 
 /// Pairs and images in a form that training takes.

@@ -16,22 +16,30 @@
 //!
 //! The divergence of a dimension is `(KL(q₁ ‖ q₂) + KL(q₂ ‖ q₁)) / 2`, of which weights and order see `log(1 + ·)`.
 
+mod evaluation;
 mod loss;
 mod network;
 mod params;
 #[cfg(test)]
 mod tests;
 
-use ndarray::Array2;
-use softurn_autodiff::{Parameters, Tape};
+use std::path::Path;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
+use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::{Gpu, Key};
 
+pub use evaluation::{Evaluation, FactorScore};
 pub use params::{Averaging, Model, Params};
 
-use self::loss::{Learner, Training};
-use crate::data::FactorImages;
+use self::loss::{Learner, Training, views};
+use crate::data::{FactorImages, ImageShape};
 use crate::train::{self, Session};
-use crate::{Error, Result};
+use crate::{Error, Result, saved};
+
+/// How saved models are told apart.
+const METHOD: &str = "weak_supervision";
 
 /// Steps of an epoch: what is reported and may be resumed from.
 pub const STEPS: usize = 100;
@@ -84,10 +92,11 @@ impl WeakSupervision {
         key: Key,
         session: &mut Session<'_>,
     ) -> Result<FittedWeakSupervision> {
-        self.params.check_data(images)?;
+        let of_images = (images.shape(), images.factors().len());
+        self.params.check_data(of_images)?;
         let [init_key, key] = key.split();
         let mut parameters = Parameters::new(gpu);
-        let learner = Learner::new(gpu, &self.params, images, &mut parameters, init_key)?;
+        let learner = Learner::new(gpu, &self.params, of_images, &mut parameters, init_key)?;
         let pairs = loss::pairs(images, self.params.shared)?;
         let training = Training { learner: &learner, images, pairs };
         // The loop's rows are places of pairs: they are drawn afresh in every step.
@@ -95,6 +104,14 @@ impl WeakSupervision {
         train::run(gpu, &training, &mut parameters, sizes, key, session)?;
         Ok(FittedWeakSupervision { learner, parameters })
     }
+}
+
+/// What a fitted model is besides its parameters.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    params: Params,
+    image: ImageShape,
+    factors: usize,
 }
 
 /// A fitted model.
@@ -105,16 +122,48 @@ pub struct FittedWeakSupervision {
 }
 
 impl FittedWeakSupervision {
+    /// Writes the model, as a safetensors file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut file = saved::Writer::default();
+        file.parameters(&self.parameters)?;
+        let Learner { params, factors, .. } = &self.learner;
+        file.write(path, METHOD, &Settings { params: params.clone(), image: self.image_shape(), factors: *factors })
+    }
+
+    /// Reads a model that [`FittedWeakSupervision::save`] wrote: on the same adapter, it computes the same bits.
+    ///
+    /// # Errors
+    /// When the file is missing, broken, or of another method; the message names it.
+    pub fn load(gpu: &Gpu, path: &Path) -> Result<Self> {
+        let (file, Settings { params, image, factors }): (_, Settings) = saved::Reader::open(path, METHOD)?;
+        params.check_data((image, factors)).map_err(|error| file.fail(error))?;
+        let WeakSupervision { params } = params.check().map_err(|error| file.fail(error))?;
+        let mut parameters = Parameters::new(gpu);
+        let learner = Learner::new(gpu, &params, (image, factors), &mut parameters, Key::new(0))?;
+        file.parameters(&mut parameters)?;
+        Ok(Self { learner, parameters })
+    }
+
+    /// The shape of the images that the model was fitted on; it takes no others.
+    pub fn image_shape(&self) -> ImageShape {
+        self.learner.network.shape
+    }
+
     /// The share of the latent dimensions that the model takes each pair of rows to share, from 0 to 1: of a law its mean.
     ///
     /// # Errors
-    /// Those of the device.
+    /// When the images have another shape than those of the fit, naming `data`, or a row is not there, naming `rows`; those
+    /// of the device.
     pub fn shared_share(&self, images: &FactorImages, pairs: &[[u32; 2]]) -> Result<Vec<f64>> {
         let mut shares = Vec::with_capacity(pairs.len());
-        self.by_blocks(images, pairs, |learner, tape, views| {
-            shares.extend(learner.expected_share(tape, &self.parameters, views)?);
-            Ok(())
-        })?;
+        for pairs in pairs.chunks(BLOCK) {
+            let tape = Tape::new(self.parameters.gpu());
+            let posteriors = self.encode(&tape, images, &views(pairs))?;
+            shares.extend(self.learner.expected_share(&tape, &self.parameters, &posteriors)?);
+        }
         Ok(shares)
     }
 
@@ -122,40 +171,71 @@ impl FittedWeakSupervision {
     /// of those that it does not, each with zeros in the places of the others.
     ///
     /// # Errors
-    /// Those of the device.
+    /// As [`FittedWeakSupervision::shared_share`].
     pub fn parts(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<[Array2<f32>; 2]> {
-        let d = self.learner.params.latent;
-        let mut parts = [Vec::with_capacity(pairs.len() * d), Vec::with_capacity(pairs.len() * d)];
-        self.by_blocks(images, pairs, |learner, tape, views| {
+        let mut parts = [Vec::new(), Vec::new()];
+        for pairs in pairs.chunks(BLOCK) {
+            let tape = Tape::new(self.parameters.gpu());
+            let posteriors = self.encode(&tape, images, &views(pairs))?;
             let key = key.child(parts[0].len() as u64);
-            let ([mean, _], sharing) = learner.aggregate(tape, &self.parameters, views, key)?;
-            let (mean, mask) = (mean.read()?, sharing.mask.read()?);
-            for (&mask, &mean) in mask.iter().zip(&mean) {
-                parts[0].push(if mask > 0.5 { mean } else { 0.0 });
-                parts[1].push(if mask > 0.5 { 0.0 } else { mean });
-            }
-            Ok(())
-        })?;
-        let [shared, own] = parts.map(|part| Array2::from_shape_vec((pairs.len(), d), part));
-        let shape = |error: ndarray::ShapeError| Error::argument("pairs", error.to_string());
-        Ok([shared.map_err(shape)?, own.map_err(shape)?])
+            let block = self.learner.parts(&tape, &self.parameters, &posteriors, key)?;
+            parts.iter_mut().zip(block).for_each(|(part, block)| part.extend(block));
+        }
+        let [shared, own] = parts.map(|part| table("pairs", pairs.len(), self.learner.params.latent, part));
+        Ok([shared?, own?])
     }
 
-    /// Hands the means and log-variances of both views of pairs to `f`, block by block.
-    fn by_blocks(
-        &self,
-        images: &FactorImages,
-        pairs: &[[u32; 2]],
-        mut f: impl for<'t> FnMut(&Learner, &'t Tape, &[softurn_autodiff::Var<'t>; 2]) -> Result<()>,
-    ) -> Result<()> {
-        let gpu = self.parameters.gpu();
-        for pairs in pairs.chunks(BLOCK) {
-            let rows = [0, 1].map(|view| pairs.iter().map(|pair| pair[view]).collect::<Vec<u32>>()).concat();
-            let x = gpu.tensor(&images.rows(&rows), [rows.len(), images.shape().len()])?;
-            let tape = Tape::new(gpu);
-            let views = self.learner.network.encode(&tape, &self.parameters, &tape.constant(&x))?;
-            f(&self.learner, &tape, &views)?;
+    /// Posterior means of single images, `[rows, latent]`.
+    ///
+    /// # Errors
+    /// As [`FittedWeakSupervision::shared_share`].
+    pub fn transform(&self, images: &FactorImages, rows: &[u32]) -> Result<Array2<f32>> {
+        let mut means = Vec::new();
+        for rows in rows.chunks(2 * BLOCK) {
+            let tape = Tape::new(self.parameters.gpu());
+            means.extend(self.encode(&tape, images, rows)?[0].read()?);
         }
-        Ok(())
+        table("rows", rows.len(), self.learner.params.latent, means)
     }
+
+    /// The images that latents `[rows, latent]` stand for: `[rows, pixels]` of the decoder's means, each from 0 to 1.
+    ///
+    /// # Errors
+    /// When `latents` has another number of columns than the model has latent dimensions; those of the device.
+    pub fn decode(&self, latents: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+        let ((rows, cols), wanted) = (latents.dim(), self.learner.params.latent);
+        if cols != wanted {
+            return Err(Error::argument(
+                "latents",
+                format!("{cols} columns; the model has {wanted} latent dimensions"),
+            ));
+        }
+        let gpu = self.parameters.gpu();
+        let mut pixels = Vec::new();
+        for latents in latents.axis_chunks_iter(Axis(0), 2 * BLOCK) {
+            let tape = Tape::new(gpu);
+            let z = gpu.tensor(&latents.iter().copied().collect::<Vec<f32>>(), [latents.nrows(), cols])?;
+            let logits = self.learner.network.decode(&tape, &self.parameters, &tape.constant(&z))?;
+            pixels.extend(logits.sigmoid()?.read()?);
+        }
+        table("latents", rows, self.image_shape().len(), pixels)
+    }
+
+    /// Means and log-variances `[rows, latent]` of images.
+    fn encode<'t>(&self, tape: &'t Tape, images: &FactorImages, rows: &[u32]) -> Result<[Var<'t>; 2]> {
+        let (found, wanted) = (images.shape(), self.image_shape());
+        if found != wanted {
+            return Err(Error::argument("data", format!("images of {found:?}; the model was fitted on {wanted:?}")));
+        }
+        if let Some(row) = rows.iter().find(|&&row| row as usize >= images.n_images()) {
+            return Err(Error::argument("rows", format!("row {row} of {} images", images.n_images())));
+        }
+        let x = images.tensor(tape.gpu(), rows)?;
+        self.learner.network.encode(tape, &self.parameters, &tape.constant(&x))
+    }
+}
+
+/// Values row after row as a table.
+fn table(argument: &'static str, rows: usize, cols: usize, values: Vec<f32>) -> Result<Array2<f32>> {
+    Array2::from_shape_vec((rows, cols), values).map_err(|error| Error::argument(argument, error.to_string()))
 }

@@ -19,7 +19,7 @@ const SMALLEST: usize = 64;
 /// Both halves of a variational autoencoder of images.
 #[derive(Debug)]
 pub(super) struct Network {
-    shape: ImageShape,
+    pub(super) shape: ImageShape,
     encoder: Vec<Conv2d>,
     hidden: Mlp,
     mean: Linear,

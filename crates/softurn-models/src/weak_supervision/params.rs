@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::WeakSupervision;
-use crate::data::FactorImages;
+use crate::data::ImageShape;
 use crate::distributions::Temperature;
 use crate::{Error, Result};
 
@@ -122,9 +122,8 @@ impl Params {
         Ok(WeakSupervision { params: self })
     }
 
-    /// Checks what depends on the images.
-    pub(super) fn check_data(&self, images: &FactorImages) -> Result<()> {
-        let shape = images.shape();
+    /// Checks what depends on the images: their shape and the number of their factors.
+    pub(super) fn check_data(&self, (shape, factors): (ImageShape, usize)) -> Result<()> {
         for (name, side) in [("height", shape.height), ("width", shape.width)] {
             if side == 0 || !side.is_multiple_of(super::network::HALVINGS) {
                 let message =
@@ -132,8 +131,8 @@ impl Params {
                 return Err(Error::argument("data", message));
             }
         }
-        if self.shared >= images.factors().len() {
-            let message = format!("{} of {} factors; at least one differs", self.shared, images.factors().len());
+        if self.shared >= factors {
+            let message = format!("{} of {factors} factors; at least one differs", self.shared);
             return Err(Error::argument("shared", message));
         }
         Ok(())

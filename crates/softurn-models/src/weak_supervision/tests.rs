@@ -9,7 +9,7 @@ use softurn_kernels::ops::random;
 use softurn_kernels::{Gpu, GpuConfig, Key};
 
 use super::loss::{Learner, Training, pairs};
-use super::{Averaging, Model, STEPS, WeakSupervision};
+use super::{Averaging, FittedWeakSupervision, Model, STEPS, WeakSupervision};
 use crate::Result;
 use crate::data::{Factor, FactorImages, ImageShape, Pairs};
 use crate::train::{self, Batch, Losses, Objective, Phase, Session};
@@ -32,6 +32,11 @@ fn squares() -> FactorImages {
     FactorImages::new("squares", pixels, shape, factors, classes).unwrap()
 }
 
+/// What a learner needs to know of images.
+fn of(images: &FactorImages) -> (ImageShape, usize) {
+    (images.shape(), images.factors().len())
+}
+
 fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| Gpu::new(GpuConfig::default()).unwrap_or_else(|error| panic!("{error}")))
@@ -39,7 +44,7 @@ fn gpu() -> &'static Gpu {
 
 fn learner(gpu: &Gpu, model: Model, parameters: &mut Parameters) -> Learner {
     let params = WeakSupervision::params(model, 1).latent(6).check().unwrap().params;
-    Learner::new(gpu, &params, &squares(), parameters, Key::new(0)).unwrap()
+    Learner::new(gpu, &params, of(&squares()), parameters, Key::new(0)).unwrap()
 }
 
 /// Masks are zeros and ones that sum to the number, on the dimensions with the smallest divergences.
@@ -136,7 +141,7 @@ fn gradients_reach_the_weights_in_every_step() -> Result<()> {
     for (model, steps) in [(Model::HypergeometricVae, STEPS), (Model::PartitionVae, 20)] {
         let method = WeakSupervision::params(model, 2).latent(6).batch(2).steps(100).learning_rate(3e-3).check()?;
         let mut parameters = Parameters::new(gpu);
-        let learner = Learner::new(gpu, &method.params, &images, &mut parameters, Key::new(0))?;
+        let learner = Learner::new(gpu, &method.params, of(&images), &mut parameters, Key::new(0))?;
         let expected = |parameters: &Parameters| -> Result<f64> {
             let rows: Vec<u32> = (0..32).collect();
             let x = gpu.tensor(&images.rows(&rows), [32, SIDE * SIDE])?;
@@ -210,6 +215,99 @@ fn a_fit_is_the_same_again() -> Result<()> {
     assert!(shared.iter().zip(&own).all(|(&a, &b)| a == 0.0 || b == 0.0));
     let again = method.fit(gpu, &images, Key::new(1))?;
     assert_eq!(again.parts(&images, &pairs, Key::new(6))?, [shared, own]);
+    Ok(())
+}
+
+fn says<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) {
+    let message = result.unwrap_err().to_string();
+    assert!(words.iter().all(|word| message.contains(word)), "{message}: {words:?}");
+}
+
+#[test]
+fn a_loaded_model_has_the_same_bits_and_other_files_are_refused() -> Result<()> {
+    let (gpu, images) = (gpu(), squares());
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("model.safetensors");
+    let pairs = Pairs::new(&images, 2).unwrap().sample(5, Key::new(5));
+    for model in [Model::LabelVae, Model::HypergeometricVae] {
+        let method = WeakSupervision::params(model, 2).latent(6).batch(2).steps(1).averaging(Averaging::Precision);
+        let fitted = method.check()?.fit(gpu, &images, Key::new(1))?;
+        fitted.save(&path)?;
+        let loaded = FittedWeakSupervision::load(gpu, &path)?;
+        assert_eq!(loaded.image_shape(), images.shape());
+        assert_eq!(loaded.shared_share(&images, &pairs)?, fitted.shared_share(&images, &pairs)?);
+        assert_eq!(loaded.parts(&images, &pairs, Key::new(6))?, fitted.parts(&images, &pairs, Key::new(6))?);
+        let latents = fitted.transform(&images, &[3, 31, 3])?;
+        assert_eq!((latents.dim(), latents.row(0)), ((3, 6), latents.row(2)));
+        assert_ne!(latents.row(0), latents.row(1));
+        assert_eq!(loaded.transform(&images, &[3, 31, 3])?, latents);
+        let decoded = fitted.decode(latents.view())?;
+        assert_eq!(decoded.dim(), (3, SIDE * SIDE));
+        assert!(decoded.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+        assert_eq!(loaded.decode(latents.view())?, decoded);
+
+        says(fitted.decode(latents.slice(ndarray::s![.., ..5])), &["latents:", "5 columns", "6"]);
+        says(fitted.transform(&images, &[32]), &["rows:", "32"]);
+        let small = images.clone().reduced(2).unwrap();
+        says(fitted.transform(&small, &[0]), &["data:", "height: 8", "height: 16"]);
+        says(fitted.shared_share(&small, &pairs), &["data:"]);
+        says(fitted.parts(&small, &pairs, Key::new(6)), &["data:"]);
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+    says(FittedWeakSupervision::load(gpu, &path), &["model.safetensors"]);
+    // More shared factors than there are, then another method.
+    for (from, to, word) in
+        [("shared\\\":2", "shared\\\":3", "shared:"), ("weak_supervision", "Weak_supervision", "Weak")]
+    {
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).expect("in the header");
+        let mut changed = bytes.clone();
+        changed[at..][..to.len()].copy_from_slice(to.as_bytes());
+        std::fs::write(&path, &changed).unwrap();
+        says(FittedWeakSupervision::load(gpu, &path), &["model.safetensors", word]);
+    }
+    Ok(())
+}
+
+#[test]
+fn scores_are_of_the_parts_that_they_say() -> Result<()> {
+    let (gpu, images) = (gpu(), squares());
+    let mean = |of: &[Option<f64>]| of.iter().map(|score| score.unwrap()).sum::<f64>() / of.len() as f64;
+    // Told that nothing is shared, its shared part is always zero, which is worth a guess.
+    let told_none = WeakSupervision::params(Model::LabelVae, 0).latent(6).batch(2).steps(1).check()?;
+    let fitted = told_none.fit(gpu, &images, Key::new(1))?;
+    let found = fitted.evaluate(&images, 1, Key::new(2))?;
+    assert_eq!((found.true_share, found.shares.iter().sum::<f64>()), (1.0 / 3.0, 0.0));
+    assert!((found.squared_error - 1.0 / 9.0).abs() < 1e-12, "{}", found.squared_error);
+    assert!(found.factors.iter().all(|factor| factor.shared == Some(0.0)), "{found:?}");
+    assert!(found.factors.iter().all(|factor| factor.independent > Some(0.3)), "{found:?}");
+    assert_eq!(found.factors.iter().map(|factor| &factor.name[..]).collect::<Vec<_>>(), ["row", "column", "grey"]);
+
+    let method = WeakSupervision::params(Model::HypergeometricVae, 1).latent(6).batch(2).steps(1).check()?;
+    let fitted = method.fit(gpu, &images, Key::new(1))?;
+    let found = fitted.evaluate(&images, 2, Key::new(3))?;
+    let error = found.shares.iter().map(|share| (share - 2.0 / 3.0).powi(2)).sum::<f64>() / found.shares.len() as f64;
+    assert!((found.squared_error - error).abs() < 1e-12 && error > 0.0, "{} for {error}", found.squared_error);
+    let shared: Vec<_> = found.factors.iter().map(|factor| factor.shared).collect();
+    let own: Vec<_> = found.factors.iter().map(|factor| factor.independent).collect();
+    for scores in [&shared, &own] {
+        for (score, factor) in scores.iter().zip(images.factors()) {
+            let least = -1.0 / (factor.size as f64 - 1.0);
+            assert!(score.is_some_and(|score| (least..=1.0).contains(&score)), "{found:?}");
+        }
+    }
+    assert!((found.shared_accuracy.unwrap() - mean(&shared)).abs() < 1e-12, "{found:?}");
+    assert!((found.independent_accuracy.unwrap() - mean(&own)).abs() < 1e-12, "{found:?}");
+    for score in [found.disentanglement, found.completeness, found.informativeness, found.mig] {
+        assert!(score > 0.0 && score < 1.0, "{found:?}");
+    }
+    assert_eq!(fitted.evaluate(&images, 2, Key::new(3))?, found);
+
+    let found = fitted.evaluate(&images, 0, Key::new(3))?;
+    assert!(found.shared_accuracy.is_none() && found.factors.iter().all(|factor| factor.shared.is_none()), "{found:?}");
+    assert!(found.independent_accuracy.is_some());
+    says(fitted.evaluate(&images, 3, Key::new(3)), &["shared:", "3"]);
+    says(fitted.evaluate(&images.clone().reduced(2).unwrap(), 1, Key::new(3)), &["data:"]);
     Ok(())
 }
 

@@ -21,10 +21,10 @@ pub use params::Params;
 
 use self::loss::Model;
 use super::features::Scaling;
-use super::saved::{Reader, Writer};
 use super::tally::group_sizes;
 use crate::Result;
 use crate::data::{Dataset, ImageShape};
+use crate::saved::{Reader, Writer};
 use crate::train::{self, Session};
 
 /// The weight of reconstruction in [`Dec::idec`].

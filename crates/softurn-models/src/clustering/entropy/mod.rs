@@ -45,9 +45,9 @@ use self::loss::Model;
 use self::network::Network;
 use super::features::Scaling;
 use super::network::Layers;
-use super::saved;
 use super::tally::group_sizes;
 use crate::data::{Dataset, ImageShape};
+use crate::saved;
 use crate::train::{self, Session};
 use crate::{Error, Result};
 

@@ -22,9 +22,9 @@ use softurn_kernels::{Gpu, Key, Tensor};
 use super::features::Scaling;
 use super::kmeans::rows::{Rows, by_blocks, upload};
 use super::kmeans::{FittedKMeans, KMeans};
-use super::saved::{Reader, Writer};
 use super::tally::group_sizes;
 use crate::data::Dataset;
+use crate::saved::{Reader, Writer};
 use crate::{Error, Result};
 pub use params::{Covariance, Params};
 

@@ -25,9 +25,9 @@ use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::features::Scaling;
-use super::saved::{Reader, Writer};
 use super::tally::group_sizes;
 use crate::data::Dataset;
+use crate::saved::{Reader, Writer};
 use crate::{Error, Result};
 use lloyd::{Centres, Stop};
 pub use params::Params;

@@ -36,10 +36,10 @@ pub use params::{Params, Pretraining, Prior};
 
 pub(in crate::clustering) use self::loss::{Model, Stage};
 use self::network::{Network, Settings};
-use super::saved;
 use super::tally::group_sizes;
 use crate::Result;
 use crate::data::Dataset;
+use crate::saved;
 use crate::train::{self, Session};
 
 /// How saved models are told apart.

@@ -26,33 +26,33 @@ fn fail(path: &Path, message: impl ToString) -> Error {
 
 /// Gathers what is to be saved.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
 }
 
 impl Writer {
     /// Numbers of a shape that fits them.
-    pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+    pub(crate) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         self.tensors.push((name.into(), Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values).to_vec()));
     }
 
     /// Numbers in double precision, in one row.
-    pub(super) fn doubles(&mut self, name: &str, values: &[f64]) {
+    pub(crate) fn doubles(&mut self, name: &str, values: &[f64]) {
         self.tensors.push((name.into(), Dtype::F64, vec![values.len()], bytemuck::cast_slice(values).to_vec()));
     }
 
     /// Labels or counts.
-    pub(super) fn integers(&mut self, name: &str, values: &[u32]) {
+    pub(crate) fn integers(&mut self, name: &str, values: &[u32]) {
         self.tensors.push((name.into(), Dtype::U32, vec![values.len()], bytemuck::cast_slice(values).to_vec()));
     }
 
     /// The labels of the rows that were fitted.
-    pub(super) fn labels(&mut self, labels: &[u32]) {
+    pub(crate) fn labels(&mut self, labels: &[u32]) {
         self.integers(LABELS, labels);
     }
 
     /// All parameters, by their names.
-    pub(super) fn parameters(&mut self, parameters: &Parameters) -> Result<()> {
+    pub(crate) fn parameters(&mut self, parameters: &Parameters) -> Result<()> {
         for param in parameters.iter() {
             self.floats(param.name(), param.shape().dims(), &parameters.read(param)?);
         }
@@ -63,7 +63,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::ModelFile`] when it cannot be written.
-    pub(super) fn write(self, path: &Path, method: &str, settings: &impl Serialize) -> Result<()> {
+    pub(crate) fn write(self, path: &Path, method: &str, settings: &impl Serialize) -> Result<()> {
         let settings = serde_json::to_string(settings).map_err(|error| fail(path, error))?;
         let entries = [("format", FORMAT), ("method", method), ("settings", &settings)];
         let metadata: HashMap<String, String> =
@@ -82,7 +82,7 @@ impl Writer {
 ///
 /// # Errors
 /// [`Error::ModelFile`] when there is no such file, or it is no saved model.
-pub(super) fn method(path: &Path) -> Result<String> {
+pub(crate) fn method(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|error| fail(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| fail(path, error))?;
     let method = header.metadata().as_ref().and_then(|metadata| metadata.get("softurn.method").cloned());
@@ -91,7 +91,7 @@ pub(super) fn method(path: &Path) -> Result<String> {
 
 /// A file that was read.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     path: PathBuf,
     bytes: Vec<u8>,
 }
@@ -101,7 +101,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::ModelFile`] when there is no such file, it is broken, or of another format or method.
-    pub(super) fn open<S: DeserializeOwned>(path: &Path, method: &str) -> Result<(Self, S)> {
+    pub(crate) fn open<S: DeserializeOwned>(path: &Path, method: &str) -> Result<(Self, S)> {
         let bytes = fs::read(path).map_err(|error| fail(path, error))?;
         // Also checks that the tensors are all there.
         SafeTensors::deserialize(&bytes).map_err(|error| fail(path, error))?;
@@ -123,12 +123,12 @@ impl Reader {
     }
 
     /// An error about this file.
-    pub(super) fn fail(&self, message: impl ToString) -> Error {
+    pub(crate) fn fail(&self, message: impl ToString) -> Error {
         fail(&self.path, message)
     }
 
     /// Whether there is a tensor of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         SafeTensors::deserialize(&self.bytes).is_ok_and(|tensors| tensors.tensor(name).is_ok())
     }
 
@@ -144,17 +144,17 @@ impl Reader {
     }
 
     /// The numbers of a tensor of a known shape.
-    pub(super) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         Ok(bytemuck::pod_collect_to_vec(&self.tensor(name, Dtype::F32, Some(shape))?))
     }
 
     /// So many numbers in double precision.
-    pub(super) fn doubles(&self, name: &str, count: usize) -> Result<Vec<f64>> {
+    pub(crate) fn doubles(&self, name: &str, count: usize) -> Result<Vec<f64>> {
         Ok(bytemuck::pod_collect_to_vec(&self.tensor(name, Dtype::F64, Some(&[count]))?))
     }
 
     /// The labels of the rows that were fitted, each less than `k`.
-    pub(super) fn labels(&self, k: usize) -> Result<Vec<u32>> {
+    pub(crate) fn labels(&self, k: usize) -> Result<Vec<u32>> {
         let labels = self.integers(LABELS)?;
         match labels.iter().find(|&&label| label as usize >= k) {
             Some(label) => Err(self.fail(format!("'labels' holds {label} for {k} groups"))),
@@ -163,12 +163,12 @@ impl Reader {
     }
 
     /// Labels or counts, of whatever number.
-    pub(super) fn integers(&self, name: &str) -> Result<Vec<u32>> {
+    pub(crate) fn integers(&self, name: &str) -> Result<Vec<u32>> {
         Ok(bytemuck::pod_collect_to_vec(&self.tensor(name, Dtype::U32, None)?))
     }
 
     /// Gives all parameters their values in the file.
-    pub(super) fn parameters(&self, parameters: &mut Parameters) -> Result<()> {
+    pub(crate) fn parameters(&self, parameters: &mut Parameters) -> Result<()> {
         let all: Vec<_> = parameters.iter().cloned().collect();
         for param in all {
             let values = self.floats(param.name(), param.shape().dims())?;
