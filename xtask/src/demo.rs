@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::figures::{self, TITLES};
+use crate::figures::{self, CLUSTERING};
 use crate::shell::Repository;
 use crate::{table, vulkan};
 
@@ -25,7 +25,12 @@ pub fn run(repo: &Repository, seed: u64) -> Result<()> {
     let number = (1..).find(|n| !RUNS.iter().any(|run| runs.join(format!("demo-{n}{}", run.1)).exists()));
     let number = number.context("no free run number")?;
 
-    let mut rows = vec![std::iter::once("method").chain(TITLES).map(str::to_owned).collect::<Vec<_>>()];
+    let mut rows = vec![
+        std::iter::once("method")
+            .chain(CLUSTERING.iter().map(|(title, _)| *title))
+            .map(str::to_owned)
+            .collect::<Vec<_>>(),
+    ];
     let mut report = None;
     for (title, suffix, arguments) in RUNS {
         // Relative, as a person would type it: the printed paths stay short.
@@ -34,8 +39,8 @@ pub fn run(repo: &Repository, seed: u64) -> Result<()> {
         let mut command = repo.command(&program);
         command.args(["cluster", "--data", "digits", "--k", "10", "--seed", &seed.to_string(), "--json"]);
         let summary = figures::parse(&repo.output(command.args(arguments).arg("--out").arg(&out))?)?;
-        let figures = figures::figures(&summary);
-        let cells = TITLES.iter().zip(figures).map(|(title, value)| figures::cell(title, value));
+        let figures = figures::figures(CLUSTERING, &summary);
+        let cells = CLUSTERING.iter().zip(figures).map(|((title, _), value)| figures::cell(title, value));
         rows.push(std::iter::once(title.to_owned()).chain(cells).collect());
         if report.is_none() {
             let path = summary.get("report").and_then(Value::as_str).map(PathBuf::from);

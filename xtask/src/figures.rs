@@ -1,10 +1,36 @@
-//! The figures of one run of `softurn cluster --json`.
+//! The figures of one run of the program with `--json`.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// Titles of the figures that every table shows.
-pub const TITLES: [&str; 5] = ["accuracy", "NMI", "ARI", "sizes L1", "seconds"];
+/// The title of a column, and the name of its figure in a run's summary.
+pub type Column = (&'static str, &'static str);
+
+/// What tables of clusterings show.
+pub const CLUSTERING: &[Column] = &[
+    ("accuracy", "accuracy"),
+    ("NMI", "nmi"),
+    ("ARI", "ari"),
+    ("sizes L1", "proportion_error"),
+    ("seconds", "seconds"),
+];
+
+/// What tables of models of pairs show.
+pub const DISENTANGLE: &[Column] = &[
+    ("share", "share"),
+    ("squared error", "squared_error"),
+    ("shared part", "shared_accuracy"),
+    ("independent part", "independent_accuracy"),
+    ("DCI", "disentanglement"),
+    ("MIG", "mig"),
+    ("seconds", "seconds"),
+];
+
+/// `accuracy 0.970, NMI 0.930, ...`
+pub fn in_words(columns: &[Column], summary: &Value) -> String {
+    let cells = columns.iter().zip(figures(columns, summary)).map(|((t, _), value)| format!("{t} {}", cell(t, value)));
+    cells.collect::<Vec<_>>().join(", ")
+}
 
 /// Reads the one object on a program's standard output.
 pub fn parse(output: &str) -> Result<Value> {
@@ -12,12 +38,9 @@ pub fn parse(output: &str) -> Result<Value> {
     serde_json::from_str(output[object..].trim()).context("the run printed no valid JSON object")
 }
 
-/// The figures under [`TITLES`], where the run reports them.
-pub fn figures(summary: &Value) -> [Option<f64>; TITLES.len()] {
-    TITLES.map(|title| match title {
-        "sizes L1" => number(summary, "proportion_error"),
-        title => number(summary, &title.to_lowercase()),
-    })
+/// The figures of the columns, where the run reports them.
+pub fn figures(columns: &[Column], summary: &Value) -> Vec<Option<f64>> {
+    columns.iter().map(|(_, key)| number(summary, key)).collect()
 }
 
 /// Figures as cells of a table: three decimals, seconds with one.
@@ -42,12 +65,12 @@ mod tests {
     #[test]
     fn figures_are_found_flat_or_under_scores() {
         let flat = parse("{\"accuracy\": 0.5, \"nmi\": 0.25, \"ari\": null, \"seconds\": 3}\n").unwrap();
-        assert_eq!(figures(&flat), [Some(0.5), Some(0.25), None, None, Some(3.0)]);
+        assert_eq!(figures(CLUSTERING, &flat), [Some(0.5), Some(0.25), None, None, Some(3.0)]);
         let nested = parse(
             "{\"seconds\": 2.5, \"proportion_error\": 0.75, \"scores\": {\"accuracy\": 0.5, \"nmi\": 0.25, \"ari\": 0.125}, \
              \"baselines\": [{\"scores\": {\"accuracy\": 0.9}}]}",
         );
-        assert_eq!(figures(&nested.unwrap()), [Some(0.5), Some(0.25), Some(0.125), Some(0.75), Some(2.5)]);
+        assert_eq!(figures(CLUSTERING, &nested.unwrap()), [Some(0.5), Some(0.25), Some(0.125), Some(0.75), Some(2.5)]);
     }
 
     #[test]

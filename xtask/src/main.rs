@@ -8,6 +8,7 @@ mod demo;
 mod figures;
 mod peers;
 mod shell;
+mod studies;
 mod study;
 mod suite;
 mod swiftshader;

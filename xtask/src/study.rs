@@ -10,32 +10,37 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::figures::{self, TITLES};
+use crate::figures::{self, Column};
 use crate::shell::Repository;
+use crate::studies::{DATA, studies};
 use crate::{table, vulkan};
 
 /// Many runs of the program and the table that they fill.
-struct Study {
-    name: &'static str,
-    about: &'static str,
-    cells: Vec<Cell>,
+pub struct Study {
+    pub name: &'static str,
+    /// The subcommand of `softurn`.
+    pub command: &'static str,
+    /// What its tables show.
+    pub columns: &'static [Column],
+    pub about: &'static str,
+    pub cells: Vec<Cell>,
     /// Rows whose difference is shown, the second taken off the first, seed by seed.
-    pairs: Vec<[String; 2]>,
+    pub pairs: Vec<[String; 2]>,
 }
 
 /// One run of `softurn`.
-struct Cell {
+pub struct Cell {
     /// Row of the table; cells of one row are averaged.
-    row: String,
-    seed: u64,
-    /// Arguments of `softurn cluster`, without `--seed` and those that say where the result goes.
+    pub row: String,
+    pub seed: u64,
+    /// Arguments of the subcommand, without `--seed` and those that say where the result goes.
     arguments: Vec<String>,
     /// The adapter that was asked for; part of what a stored result must match.
     adapter: Option<String>,
 }
 
 impl Cell {
-    fn new(row: &str, seed: u64, common: &[&str], own: &[&str]) -> Self {
+    pub fn new(row: &str, seed: u64, common: &[&str], own: &[&str]) -> Self {
         let arguments = common.iter().chain(own).map(|&word| word.to_owned()).collect();
         Self { row: row.to_owned(), seed, arguments, adapter: None }
     }
@@ -49,156 +54,12 @@ impl Cell {
     }
 }
 
-fn studies() -> Vec<Study> {
-    vec![digits(), imbalance(), imbalance_mnist(), datasets()]
-}
-
-/// The three priors and both baselines over five seeds.
-fn digits() -> Study {
-    let rows: [(&str, &[&str]); 5] = [
-        ("hypergeometric", &["--prior", "hypergeometric"]),
-        ("kmeans", &["--method", "kmeans"]),
-        ("gmm", &["--method", "gmm"]),
-        ("categorical", &["--prior", "categorical"]),
-        ("uniform", &["--prior", "uniform"]),
-    ];
-    let cell = |&(row, own): &(&str, &[&str]), seed| Cell::new(row, seed, &["--data", "digits", "--k", "10"], own);
-    Study {
-        name: "digits",
-        about: "1,797 handwritten digits: three priors, k-means and GMM, seeds 0 to 4",
-        cells: rows.iter().flat_map(|row| (0..5).map(move |seed| cell(row, seed))).collect(),
-        pairs: Vec::new(),
-    }
-}
-
-/// The priors on digits of which some classes are kept in part, over ten seeds.
-fn imbalance() -> Study {
-    const PRIORS: [&str; 4] = ["hypergeometric", "exchangeable", "categorical", "uniform"];
-    let keep = |share: &str| format!("1,1,1,1,1,{share},{share},{share},{share},{share}");
-    let sets = [
-        ("5-9 at 1", keep("1")),
-        ("5-9 at 0.5", keep("0.5")),
-        ("5-9 at 0.25", keep("0.25")),
-        ("1 to 0.1", "1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1".to_owned()),
-    ];
-    let (mut cells, mut pairs) = (Vec::new(), Vec::new());
-    for (set, keep) in &sets {
-        let row = |name: &str| format!("{set}, {name}");
-        for seed in 0..10 {
-            let mut cell = |name: &str, own: &[&str]| {
-                cells.push(Cell::new(&row(name), seed, &["--data", "digits", "--k", "10", "--keep", keep], own));
-            };
-            for prior in PRIORS {
-                cell(prior, &["--prior", prior]);
-            }
-            if seed < 5 {
-                cell("hypergeometric joined", &["--start", "joined"]);
-                cell("hypergeometric k-means", &["--start", "kmeans"]);
-            }
-            cell("kmeans", &["--method", "kmeans"]);
-            cell("gmm", &["--method", "gmm"]);
-        }
-        pairs.extend(PRIORS[1..].iter().map(|other| [row(PRIORS[0]), row(other)]));
-        pairs.push([row(PRIORS[0]), row("hypergeometric joined")]);
-        pairs.push([row(PRIORS[0]), row("hypergeometric k-means")]);
-    }
-    // Seed by seed, so that a study that is not finished compares what it has.
-    cells.sort_by_key(|cell| cell.seed);
-    Study {
-        name: "imbalance",
-        about: "digits with classes kept in part: priors, k-means and GMM, seeds 0 to 9, starts, seeds 0 to 4",
-        cells,
-        pairs,
-    }
-}
-
-/// Stands for the folder of data sets that are not in the repository.
-const DATA: &str = "$SOFTURN_DATA";
-
-/// `--data` and `--labels` of a set of images in that folder.
-fn idx(set: &str) -> Vec<String> {
-    let file = |kind| format!("{DATA}/{set}/train-{kind}-ubyte.gz");
-    vec!["--data".to_owned(), file("images-idx3"), "--labels".to_owned(), file("labels-idx1")]
-}
-
-/// The priors on images of MNIST of which half of the classes are kept in part.
-fn imbalance_mnist() -> Study {
-    let methods: [(&str, &[&str]); 5] = [
-        ("hypergeometric", &[]),
-        ("categorical", &["--prior", "categorical"]),
-        ("uniform", &["--prior", "uniform"]),
-        ("kmeans", &["--method", "kmeans"]),
-        ("gmm", &["--method", "gmm"]),
-    ];
-    let data = idx("mnist");
-    let keep = ["--rows", "10000", "--k", "10", "--keep", "1,1,1,1,1,0.25,0.25,0.25,0.25,0.25"];
-    let common: Vec<&str> = data.iter().map(String::as_str).chain(keep).collect();
-    let cells = (0..5).flat_map(|seed| methods.map(|(name, own)| Cell::new(name, seed, &common, own)));
-    Study {
-        name: "imbalance-mnist",
-        about: "the first 10,000 images of MNIST, classes 5 to 9 kept at 0.25: priors, k-means and GMM, seeds 0 to 4; \
-                SOFTURN_DATA as in datasets",
-        cells: cells.collect(),
-        pairs: methods[1..3].iter().map(|(other, _)| [methods[0].0, other].map(str::to_owned)).collect(),
-    }
-}
-
-/// All methods with their defaults on data sets of digits, garments, letters, land and cells.
-fn datasets() -> Study {
-    let npz = |file: &str, array: &str| {
-        let file = format!("{DATA}/{file}.npz");
-        vec!["--data".to_owned(), format!("{file}:{array}"), "--labels".to_owned(), format!("{file}:y")]
-    };
-    let first = |set: &str| [idx(set), ["--rows", "10000"].map(str::to_owned).to_vec()].concat();
-    // Principal components are coordinates of one space.
-    let pbmc = [npz("pbmc68k_reduced/pbmc68k_reduced", "pca50"), ["--kind", "embedding"].map(str::to_owned).to_vec()];
-    // The quick ones first.
-    let sets: [(&str, &str, Vec<String>); 9] = [
-        ("pbmc700", "10", pbmc.concat()),
-        ("digits", "10", vec!["--data".to_owned(), "digits".to_owned()]),
-        ("mfeat", "10", npz("mfeat/mfeat", "fac")),
-        ("optdigits", "10", idx("optdigits")),
-        ("satimage", "6", npz("satimage/satimage", "x")),
-        ("usps", "10", idx("usps")),
-        ("letter", "26", npz("letter/letter", "x")),
-        ("mnist-10k", "10", first("mnist")),
-        ("fashion-10k", "10", first("fashion-mnist")),
-    ];
-    let methods: [(&str, &[&str]); 8] = [
-        ("variational", &[]),
-        ("partition", &["--method", "partition", "--weights", "learned"]),
-        ("entropy", &["--method", "entropy"]),
-        ("entropy linear", &["--method", "entropy", "--hidden", "0"]),
-        ("idec", &["--method", "idec"]),
-        ("dec", &["--method", "dec"]),
-        ("gmm", &["--method", "gmm"]),
-        ("kmeans", &["--method", "kmeans"]),
-    ];
-    let mut cells = Vec::new();
-    for (set, k, data) in &sets {
-        let common: Vec<&str> = data.iter().map(String::as_str).chain(["--k", k]).collect();
-        for (method, own) in methods {
-            cells.extend((0..5).map(|seed| Cell::new(&format!("{set}, {method}"), seed, &common, own)));
-        }
-    }
-    // The default and the baselines of all seeds first, then the others seed by seed.
-    let first = |row: &str| ["variational", "kmeans", "gmm"].iter().any(|name| row.ends_with(name));
-    cells.sort_by_key(|cell| (!first(&cell.row), cell.seed));
-    Study {
-        name: "datasets",
-        about: "all methods with their defaults on nine data sets, seeds 0 to 4; SOFTURN_DATA names the folder of those that are \
-                not in the repository",
-        cells,
-        pairs: Vec::new(),
-    }
-}
-
 /// Prints the studies and their cells.
 pub fn list() {
     for study in studies() {
         println!("{}: {}", study.name, study.about);
         for cell in study.cells {
-            println!("    {:24} softurn cluster {}", cell.name(), cell.arguments().join(" "));
+            println!("    {:24} softurn {} {}", cell.name(), study.command, cell.arguments().join(" "));
         }
     }
 }
@@ -225,7 +86,7 @@ pub fn run(repo: &Repository, name: &str, fresh: bool) -> Result<()> {
     let failed = advance(&study, &folder, |cell, out| {
         let mut command = repo.command(&program);
         command
-            .arg("cluster")
+            .arg(study.command)
             .args(with_data(cell.arguments(), data.as_deref())?)
             .args(["--json", "--quiet", "--out"])
             .arg(out);
@@ -284,9 +145,7 @@ fn advance(study: &Study, folder: &Path, run: impl Fn(&Cell, &Path) -> Result<Va
         match run(cell, &out) {
             Ok(result) => {
                 store(&file(cell, folder), &result)?;
-                let figures = figures::figures(&result["summary"]);
-                let cells = TITLES.iter().zip(figures).map(|(t, v)| format!("{t} {}", figures::cell(t, v)));
-                println!("{place}: {}", cells.collect::<Vec<_>>().join(", "));
+                println!("{place}: {}", figures::in_words(study.columns, &result["summary"]));
             }
             Err(error) => {
                 println!("{place}: FAILED: {error:#}");
@@ -310,7 +169,7 @@ fn heading(study: &Study, folder: &Path) -> String {
 
 /// One row of means and deviations for every row of the study.
 fn rows(study: &Study, folder: &Path) -> Vec<Vec<String>> {
-    let title = ["", "cells"].into_iter().chain(TITLES).map(str::to_owned).collect();
+    let title = ["", "cells"].into_iter().chain(titles(study)).map(str::to_owned).collect();
     let mut rows: Vec<Vec<String>> = vec![title];
     let mut seen = Vec::new();
     for cell in &study.cells {
@@ -320,10 +179,9 @@ fn rows(study: &Study, folder: &Path) -> Vec<Vec<String>> {
         seen.push(&cell.row);
         let cells = study.cells.iter().filter(|other| other.row == cell.row);
         let done: Vec<Value> = cells.filter_map(|cell| stored(cell, folder)).collect();
-        let figures: Vec<[Option<f64>; TITLES.len()]> =
-            done.iter().map(|result| figures::figures(&result["summary"])).collect();
+        let figures: Vec<_> = done.iter().map(|result| figures::figures(study.columns, &result["summary"])).collect();
         let mut row = vec![cell.row.clone(), done.len().to_string()];
-        for (i, title) in TITLES.iter().enumerate() {
+        for (i, title) in titles(study).enumerate() {
             let values: Vec<f64> = figures.iter().filter_map(|figures| figures[i]).collect();
             row.push(mean_and_deviation(title, &values));
         }
@@ -332,22 +190,26 @@ fn rows(study: &Study, folder: &Path) -> Vec<Vec<String>> {
     rows
 }
 
+fn titles(study: &Study) -> impl Iterator<Item = &'static str> {
+    study.columns.iter().map(|(title, _)| *title)
+}
+
 /// What stands above the table of [`differences`].
 const DIFFERENCES: &str = "Differences seed by seed, mean and 95 % interval (Student's t):\n\n";
 
 /// The mean difference of each pair of rows over the seeds that both have, with its confidence interval.
 fn differences(study: &Study, folder: &Path) -> Vec<Vec<String>> {
-    let titles = ["", "seeds"].into_iter().chain(TITLES).map(str::to_owned).collect();
+    let titles = ["", "seeds"].into_iter().chain(titles(study)).map(str::to_owned).collect();
     let mut rows: Vec<Vec<String>> = vec![titles];
     let of = |row: &str, seed: u64| {
         let cell = study.cells.iter().find(|cell| cell.row == row && cell.seed == seed)?;
-        Some(figures::figures(&stored(cell, folder)?["summary"]))
+        Some(figures::figures(study.columns, &stored(cell, folder)?["summary"]))
     };
     for [a, b] in &study.pairs {
         let seeds: BTreeSet<u64> = study.cells.iter().map(|cell| cell.seed).collect();
         let both: Vec<_> = seeds.into_iter().filter_map(|seed| Some([of(a, seed)?, of(b, seed)?])).collect();
         let mut row = vec![format!("{a} - {}", b.rsplit(", ").next().unwrap_or(b)), both.len().to_string()];
-        row.extend((0..TITLES.len()).map(|i| {
+        row.extend((0..study.columns.len()).map(|i| {
             let values: Vec<f64> = both.iter().filter_map(|[a, b]| Some(a[i]? - b[i]?)).collect();
             interval(&values)
         }));
@@ -415,6 +277,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::studies::{datasets, digits, imbalance};
 
     #[test]
     fn studies_have_unique_cells() {

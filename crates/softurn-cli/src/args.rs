@@ -1,4 +1,4 @@
-//! The command line: `softurn cluster`, `predict`, `select` and `devices`.
+//! The command line: `softurn cluster`, `disentangle`, `predict`, `select` and `devices`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Covariance, Kind, Settings};
+use crate::disentangle;
 use crate::failure::{Failure, Result, one_line};
 use crate::settings::count;
 
@@ -25,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Cluster a data set and learn how large each group is
     Cluster(Box<ClusterArgs>),
+    /// Learn how many factors two images share, and which latent dimensions hold them
+    Disentangle(Box<DisentangleArgs>),
     /// Assign new rows to the groups of a model that `cluster` saved
     Predict(PredictArgs),
     /// Compare numbers of groups without labels
@@ -62,6 +65,40 @@ pub struct ClusterArgs {
     #[command(flatten)]
     pub settings: Settings,
 
+    /// Where the results go, and how.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const DISENTANGLE_EXAMPLES: &str = "\
+Examples:
+  Sprites drawn on the device, at half their size; views share 3 of 5 factors, and the model is not told how many:
+    softurn disentangle --data sprites --reduce 2 --shared 3 --steps 1500 --learning-rate 0.001 --out runs/sprites
+
+  DeepMind's dSprites, with the factors in the same file:
+    softurn disentangle --data dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz --shared 1 --out runs/dsprites
+
+  MPI3D, whose images stand in the order of their factors:
+    softurn disentangle --data mpi3d_toy.npz --factor-sizes 4,4,2,3,3,40,40 --shared 5 --out runs/mpi3d
+
+  Carry on after Ctrl-C; everything else comes from the run directory:
+    softurn disentangle --resume --out runs/sprites
+
+A configuration file holds the same names with underscores; flags win over it.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.";
+
+/// Learn how many factors two images share, and which latent dimensions hold them.
+///
+/// Pairs of images share so many of their factors, which ones differs from pair to pair; all but `--model label` are not
+/// told. Writes a run directory with the resolved configuration, metrics, a checkpoint, the model, fresh pairs with what
+/// the model takes them to share, and one self-contained HTML report. Factors serve to draw pairs and for the final scores.
+#[derive(Debug, Args)]
+#[command(after_help = DISENTANGLE_EXAMPLES, allow_negative_numbers = true)]
+pub struct DisentangleArgs {
+    /// Everything that decides the result, from flags.
+    #[command(flatten)]
+    pub settings: disentangle::config::Settings,
     /// Where the results go, and how.
     #[command(flatten)]
     pub run: RunArgs,

@@ -5,6 +5,7 @@
 pub mod args;
 pub mod config;
 pub mod devices;
+pub mod disentangle;
 pub mod failure;
 pub mod fit;
 pub mod interrupt;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use softurn_cli::args::{self, Command};
 use softurn_cli::failure::Result;
-use softurn_cli::{devices, interrupt, predict, run, select};
+use softurn_cli::{devices, disentangle, interrupt, predict, run, select};
 
 fn main() -> ExitCode {
     match execute() {
@@ -30,6 +30,10 @@ fn execute() -> Result<String> {
         Command::Cluster(args) => {
             let stop = interrupt::install(args.run.quiet)?;
             Ok(run::cluster(&args, stop)?.render(args.run.json))
+        }
+        Command::Disentangle(args) => {
+            let stop = interrupt::install(args.run.quiet)?;
+            Ok(disentangle::disentangle(&args, stop)?.render(args.run.json))
         }
         Command::Predict(args) => predict::predict(&args),
         Command::Select(args) => select::select(&args),

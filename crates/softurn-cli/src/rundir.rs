@@ -23,6 +23,8 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 pub const MODEL: &str = "model.safetensors";
 /// One line per row of the data.
 pub const ASSIGNMENTS: &str = "assignments.csv";
+/// Pairs of rows, and what share of their factors the model takes them to share.
+pub const PAIRS: &str = "pairs.csv";
 /// The page for people.
 pub const REPORT: &str = "report.html";
 

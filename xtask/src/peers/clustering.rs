@@ -138,7 +138,7 @@ fn fit(repo: &Repository, program: &Path, arguments: &[String], out: &Path) -> R
         bail!("{} failed ({})", describe(&command), output.status);
     }
     let summary = figures::parse(&String::from_utf8_lossy(&output.stdout))?;
-    let scores = figures::figures(&summary);
+    let scores = figures::figures(figures::CLUSTERING, &summary);
     Ok(json!({
         "method": format!("softurn-{}", summary["method"].as_str().unwrap_or_default()),
         "accuracy": scores[0],

@@ -122,6 +122,50 @@ fn apart(mut labels: Vec<(f64, usize, String)>, gap: f64, floor: f64) -> Vec<(f6
     labels
 }
 
+/// Bars of heights in 0..1 over 0, 1, 2 and so on, and a line at `truth`.
+pub fn bars(heights: &[f64], truth: f64, axis: &str) -> String {
+    const WIDTH: f64 = 460.0;
+    const HEIGHT: f64 = 240.0;
+    const EDGES: [f64; 4] = [46.0, 12.0, 10.0, 36.0];
+    let [left, right, top, bottom] = EDGES;
+    let high = heights.iter().copied().filter(|height| height.is_finite()).fold(0.0, f64::max).max(1e-3) * 1.04;
+    let slot = (WIDTH - left - right) / heights.len().max(1) as f64;
+    let x_of = |place: f64| left + (place + 0.5) * slot;
+    let y_of = |height: f64| top + (high - height) / high * (HEIGHT - top - bottom);
+    let floor = HEIGHT - bottom;
+    let mut svg =
+        format!("<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(axis));
+    let marks = ticks(0.0, high, 4);
+    let step = marks.get(1).copied().unwrap_or(1.0);
+    for &mark in &marks {
+        let y = y_of(mark);
+        svg += &format!("<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>", WIDTH - right);
+        let (x, y, label) = (left - 7.0, y + 3.5, tick_label(mark, step));
+        svg += &format!("<text class=\"tick\" x=\"{x}\" y=\"{y:.1}\" text-anchor=\"end\">{label}</text>");
+    }
+    // As many labels as have room.
+    let every = (26.0 / slot).ceil().max(1.0) as usize;
+    for (place, &height) in heights.iter().enumerate() {
+        let (x, y) = (x_of(place as f64), y_of(if height.is_finite() { height } else { 0.0 }));
+        svg += &format!(
+            "<rect class=\"bars\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{place}: {}</title></rect>",
+            x - 0.4 * slot,
+            0.8 * slot,
+            floor - y,
+            significant(height, 3)
+        );
+        if place % every == 0 {
+            let y = floor + 16.0;
+            svg += &format!("<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{place}</text>");
+        }
+    }
+    let x = x_of(truth);
+    svg += &format!("<line class=\"truth\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{floor}\"/>");
+    let (x, y) = ((left + WIDTH - right) / 2.0, HEIGHT - 4.0);
+    svg += &format!("<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", escape(axis));
+    svg + "</svg>"
+}
+
 /// One set of points of a scatter plot.
 #[derive(Debug, Clone)]
 pub struct Cloud {

@@ -6,6 +6,7 @@
 pub mod chart;
 mod clustering;
 mod colour;
+pub mod disentangle;
 pub mod format;
 pub mod image;
 mod parts;

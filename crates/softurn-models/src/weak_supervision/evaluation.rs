@@ -18,8 +18,14 @@ const IMAGES: usize = 4000;
 /// What [`FittedWeakSupervision::evaluate`] finds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
+    /// The rows of the images of each pair.
+    #[serde(skip)]
+    pub pairs: Vec<[u32; 2]>,
     /// The share of the latent dimensions that the model takes each pair to share, from 0 to 1.
+    #[serde(skip)]
     pub shares: Vec<f64>,
+    /// The mean of these.
+    pub share: f64,
     /// The share of the factors that each pair shares.
     pub true_share: f64,
     /// The mean of `(share - true_share)²` over the pairs.
@@ -97,13 +103,15 @@ impl FittedWeakSupervision {
             images.classes()[(rows[row] as usize, factor)]
         });
         let half = rows.len() / 2;
-        let [fit, score] = [0..half, half..rows.len()].map(|rows| ndarray::Slice::from(rows));
+        let [fit, score] = [0..half, half..rows.len()].map(ndarray::Slice::from);
         let of = |rows| (latents.slice_axis(Axis(0), rows), classes.slice_axis(Axis(0), rows));
         let ((x, y), (x_score, y_score)) = (of(fit), of(score));
         let linear = LinearProbe::params().check()?.fit(gpu, x, y, &sizes)?;
         let scores = linear.score(x_score, y_score)?;
         let importance = dci(linear.importance().view())?;
         Ok(Evaluation {
+            pairs,
+            share: mean(shares.iter().copied()).unwrap_or(0.0),
             shares,
             true_share,
             squared_error,

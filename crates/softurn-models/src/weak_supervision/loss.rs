@@ -155,25 +155,6 @@ impl Learner {
         Ok(numbers.read()?.into_iter().map(|number| f64::from(number) / d as f64).collect())
     }
 
-    /// Latent means of the first views, `[pairs, latent]` twice and row after row: of the dimensions that they share with
-    /// the second ones, and of the others, with zeros in all other places.
-    pub(super) fn parts<'t>(
-        &self,
-        tape: &'t Tape,
-        parameters: &Parameters,
-        views: &[Var<'t>; 2],
-        key: Key,
-    ) -> Result<[Vec<f32>; 2]> {
-        let ([mean, _], sharing) = self.aggregate(tape, parameters, views, key)?;
-        let (mean, mask) = (mean.read()?, sharing.mask.read()?);
-        // The mask ends with the first views.
-        let part = |of_shared: bool| {
-            let mean_or_zero = |(&mask, &mean): (&f32, &f32)| if (mask > 0.5) == of_shared { mean } else { 0.0 };
-            mask.iter().zip(&mean).map(mean_or_zero).collect()
-        };
-        Ok([part(true), part(false)])
-    }
-
     /// Means and log-variances `[2 pairs, latent]` of first and second views, one after the other, with what they share
     /// averaged; and the divergences it depends on.
     pub(super) fn aggregate<'t>(

@@ -25,7 +25,7 @@ mod tests;
 
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, Zip};
 use serde::{Deserialize, Serialize};
 use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::{Gpu, Key};
@@ -71,6 +71,15 @@ impl WeakSupervision {
     /// ```
     pub fn params(model: Model, shared: usize) -> Params {
         Params::new(model, shared)
+    }
+
+    /// Whether the model can learn from these images, without doing so.
+    ///
+    /// # Errors
+    /// When no pair shares so many factors, the grid of factors is not full, or the images do not suit the network.
+    pub fn check_data(&self, images: &FactorImages) -> Result<()> {
+        self.params.check_data((images.shape(), images.factors().len()))?;
+        loss::pairs(images, self.params.shared).map(drop)
     }
 
     /// Learns from pairs of a full grid of images.
@@ -173,16 +182,37 @@ impl FittedWeakSupervision {
     /// # Errors
     /// As [`FittedWeakSupervision::shared_share`].
     pub fn parts(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<[Array2<f32>; 2]> {
-        let mut parts = [Vec::new(), Vec::new()];
+        let [means, masks] = self.aggregates(images, pairs, key)?;
+        let part = |of_shared: bool| {
+            Zip::from(&means).and(&masks).map_collect(|&mean, &mask| if (mask > 0.5) == of_shared { mean } else { 0.0 })
+        };
+        Ok([part(true), part(false)])
+    }
+
+    /// Which latent dimensions the model takes each pair to share, `[pairs, latent]`: a draw by the key where it is one. A pair
+    /// turned around shares the same.
+    ///
+    /// # Errors
+    /// As [`FittedWeakSupervision::shared_share`].
+    pub fn shared_dimensions(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<Array2<bool>> {
+        let [_, masks] = self.aggregates(images, pairs, key)?;
+        Ok(masks.mapv(|mask| mask > 0.5))
+    }
+
+    /// Latent means of the first image of each pair, and 1 for each dimension that is shared, `[pairs, latent]` each.
+    fn aggregates(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<[Array2<f32>; 2]> {
+        let d = self.learner.params.latent;
+        let (mut means, mut masks) = (Vec::new(), Vec::new());
         for pairs in pairs.chunks(BLOCK) {
             let tape = Tape::new(self.parameters.gpu());
             let posteriors = self.encode(&tape, images, &views(pairs))?;
-            let key = key.child(parts[0].len() as u64);
-            let block = self.learner.parts(&tape, &self.parameters, &posteriors, key)?;
-            parts.iter_mut().zip(block).for_each(|(part, block)| part.extend(block));
+            let key = key.child(masks.len() as u64);
+            let ([mean, _], sharing) = self.learner.aggregate(&tape, &self.parameters, &posteriors, key)?;
+            // The first views come first.
+            means.extend(&mean.read()?[..pairs.len() * d]);
+            masks.extend(sharing.mask.read()?);
         }
-        let [shared, own] = parts.map(|part| table("pairs", pairs.len(), self.learner.params.latent, part));
-        Ok([shared?, own?])
+        Ok([table("pairs", pairs.len(), d, means)?, table("pairs", pairs.len(), d, masks)?])
     }
 
     /// Posterior means of single images, `[rows, latent]`.

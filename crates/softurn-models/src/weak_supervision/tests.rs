@@ -303,6 +303,18 @@ fn scores_are_of_the_parts_that_they_say() -> Result<()> {
     }
     assert_eq!(fitted.evaluate(&images, 2, Key::new(3))?, found);
 
+    // The dimensions that both parts of both orders of a pair are of.
+    let pairs = [[0, 5], [17, 3]];
+    let dimensions = fitted.shared_dimensions(&images, &pairs, Key::new(4))?;
+    assert_eq!(
+        fitted.shared_dimensions(&images, &pairs.map(|[first, second]| [second, first]), Key::new(4))?,
+        dimensions
+    );
+    let parts = fitted.parts(&images, &pairs, Key::new(4))?;
+    for (place, &shared) in dimensions.indexed_iter() {
+        assert_eq!([0, 1].map(|part| parts[part][place] != 0.0), [shared, !shared], "{place:?}: {parts:?}");
+    }
+
     let found = fitted.evaluate(&images, 0, Key::new(3))?;
     assert!(found.shared_accuracy.is_none() && found.factors.iter().all(|factor| factor.shared.is_none()), "{found:?}");
     assert!(found.independent_accuracy.is_some());

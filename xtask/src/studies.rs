@@ -1,0 +1,183 @@
+//! The studies that `cargo xtask verify` knows.
+
+use crate::figures::{CLUSTERING, DISENTANGLE};
+use crate::study::{Cell, Study};
+
+pub fn studies() -> Vec<Study> {
+    vec![digits(), imbalance(), imbalance_mnist(), datasets(), disentangle()]
+}
+
+/// The three priors and both baselines over five seeds.
+pub fn digits() -> Study {
+    let rows: [(&str, &[&str]); 5] = [
+        ("hypergeometric", &["--prior", "hypergeometric"]),
+        ("kmeans", &["--method", "kmeans"]),
+        ("gmm", &["--method", "gmm"]),
+        ("categorical", &["--prior", "categorical"]),
+        ("uniform", &["--prior", "uniform"]),
+    ];
+    let cell = |&(row, own): &(&str, &[&str]), seed| Cell::new(row, seed, &["--data", "digits", "--k", "10"], own);
+    Study {
+        name: "digits",
+        command: "cluster",
+        columns: CLUSTERING,
+        about: "1,797 handwritten digits: three priors, k-means and GMM, seeds 0 to 4",
+        cells: rows.iter().flat_map(|row| (0..5).map(move |seed| cell(row, seed))).collect(),
+        pairs: Vec::new(),
+    }
+}
+
+/// The priors on digits of which some classes are kept in part, over ten seeds.
+pub fn imbalance() -> Study {
+    const PRIORS: [&str; 4] = ["hypergeometric", "exchangeable", "categorical", "uniform"];
+    let keep = |share: &str| format!("1,1,1,1,1,{share},{share},{share},{share},{share}");
+    let sets = [
+        ("5-9 at 1", keep("1")),
+        ("5-9 at 0.5", keep("0.5")),
+        ("5-9 at 0.25", keep("0.25")),
+        ("1 to 0.1", "1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1".to_owned()),
+    ];
+    let (mut cells, mut pairs) = (Vec::new(), Vec::new());
+    for (set, keep) in &sets {
+        let row = |name: &str| format!("{set}, {name}");
+        for seed in 0..10 {
+            let mut cell = |name: &str, own: &[&str]| {
+                cells.push(Cell::new(&row(name), seed, &["--data", "digits", "--k", "10", "--keep", keep], own));
+            };
+            for prior in PRIORS {
+                cell(prior, &["--prior", prior]);
+            }
+            if seed < 5 {
+                cell("hypergeometric joined", &["--start", "joined"]);
+                cell("hypergeometric k-means", &["--start", "kmeans"]);
+            }
+            cell("kmeans", &["--method", "kmeans"]);
+            cell("gmm", &["--method", "gmm"]);
+        }
+        pairs.extend(PRIORS[1..].iter().map(|other| [row(PRIORS[0]), row(other)]));
+        pairs.push([row(PRIORS[0]), row("hypergeometric joined")]);
+        pairs.push([row(PRIORS[0]), row("hypergeometric k-means")]);
+    }
+    // Seed by seed, so that a study that is not finished compares what it has.
+    cells.sort_by_key(|cell| cell.seed);
+    Study {
+        name: "imbalance",
+        command: "cluster",
+        columns: CLUSTERING,
+        about: "digits with classes kept in part: priors, k-means and GMM, seeds 0 to 9, starts, seeds 0 to 4",
+        cells,
+        pairs,
+    }
+}
+
+/// Stands for the folder of data sets that are not in the repository.
+pub const DATA: &str = "$SOFTURN_DATA";
+
+/// `--data` and `--labels` of a set of images in that folder.
+fn idx(set: &str) -> Vec<String> {
+    let file = |kind| format!("{DATA}/{set}/train-{kind}-ubyte.gz");
+    vec!["--data".to_owned(), file("images-idx3"), "--labels".to_owned(), file("labels-idx1")]
+}
+
+/// The priors on images of MNIST of which half of the classes are kept in part.
+fn imbalance_mnist() -> Study {
+    let methods: [(&str, &[&str]); 5] = [
+        ("hypergeometric", &[]),
+        ("categorical", &["--prior", "categorical"]),
+        ("uniform", &["--prior", "uniform"]),
+        ("kmeans", &["--method", "kmeans"]),
+        ("gmm", &["--method", "gmm"]),
+    ];
+    let data = idx("mnist");
+    let keep = ["--rows", "10000", "--k", "10", "--keep", "1,1,1,1,1,0.25,0.25,0.25,0.25,0.25"];
+    let common: Vec<&str> = data.iter().map(String::as_str).chain(keep).collect();
+    let cells = (0..5).flat_map(|seed| methods.map(|(name, own)| Cell::new(name, seed, &common, own)));
+    Study {
+        name: "imbalance-mnist",
+        command: "cluster",
+        columns: CLUSTERING,
+        about: "the first 10,000 images of MNIST, classes 5 to 9 kept at 0.25: priors, k-means and GMM, seeds 0 to 4; \
+                SOFTURN_DATA as in datasets",
+        cells: cells.collect(),
+        pairs: methods[1..3].iter().map(|(other, _)| [methods[0].0, other].map(str::to_owned)).collect(),
+    }
+}
+
+/// All methods with their defaults on data sets of digits, garments, letters, land and cells.
+pub fn datasets() -> Study {
+    let npz = |file: &str, array: &str| {
+        let file = format!("{DATA}/{file}.npz");
+        vec!["--data".to_owned(), format!("{file}:{array}"), "--labels".to_owned(), format!("{file}:y")]
+    };
+    let first = |set: &str| [idx(set), ["--rows", "10000"].map(str::to_owned).to_vec()].concat();
+    // Principal components are coordinates of one space.
+    let pbmc = [npz("pbmc68k_reduced/pbmc68k_reduced", "pca50"), ["--kind", "embedding"].map(str::to_owned).to_vec()];
+    // The quick ones first.
+    let sets: [(&str, &str, Vec<String>); 9] = [
+        ("pbmc700", "10", pbmc.concat()),
+        ("digits", "10", vec!["--data".to_owned(), "digits".to_owned()]),
+        ("mfeat", "10", npz("mfeat/mfeat", "fac")),
+        ("optdigits", "10", idx("optdigits")),
+        ("satimage", "6", npz("satimage/satimage", "x")),
+        ("usps", "10", idx("usps")),
+        ("letter", "26", npz("letter/letter", "x")),
+        ("mnist-10k", "10", first("mnist")),
+        ("fashion-10k", "10", first("fashion-mnist")),
+    ];
+    let methods: [(&str, &[&str]); 8] = [
+        ("variational", &[]),
+        ("partition", &["--method", "partition", "--weights", "learned"]),
+        ("entropy", &["--method", "entropy"]),
+        ("entropy linear", &["--method", "entropy", "--hidden", "0"]),
+        ("idec", &["--method", "idec"]),
+        ("dec", &["--method", "dec"]),
+        ("gmm", &["--method", "gmm"]),
+        ("kmeans", &["--method", "kmeans"]),
+    ];
+    let mut cells = Vec::new();
+    for (set, k, data) in &sets {
+        let common: Vec<&str> = data.iter().map(String::as_str).chain(["--k", k]).collect();
+        for (method, own) in methods {
+            cells.extend((0..5).map(|seed| Cell::new(&format!("{set}, {method}"), seed, &common, own)));
+        }
+    }
+    // The default and the baselines of all seeds first, then the others seed by seed.
+    let first = |row: &str| ["variational", "kmeans", "gmm"].iter().any(|name| row.ends_with(name));
+    cells.sort_by_key(|cell| (!first(&cell.row), cell.seed));
+    Study {
+        name: "datasets",
+        command: "cluster",
+        columns: CLUSTERING,
+        about: "all methods with their defaults on nine data sets, seeds 0 to 4; SOFTURN_DATA names the folder of those that are \
+                not in the repository",
+        cells,
+        pairs: Vec::new(),
+    }
+}
+
+/// Models of pairs on LPC sprites of half their size: the hypergeometric one and AdaVAE over three seeds, one run of the others.
+fn disentangle() -> Study {
+    let models = ["hypergeometric", "ada", "partition", "label"];
+    let file = |name: &str| format!("{DATA}/lpc-sprites/{name}-ubyte.gz");
+    let (data, factors) = (file("images64-rgb-idx4"), file("factors-idx2"));
+    let (mut cells, mut pairs) = (Vec::new(), Vec::new());
+    for shared in ["1", "3"] {
+        let row = |model: &str| format!("{shared} of 5, {model}");
+        for (model, seeds) in models.into_iter().zip([3, 3, 1, 1]) {
+            let common = ["--data", &data, "--factors", &factors, "--reduce", "2", "--steps", "1500"];
+            let own = ["--learning-rate", "0.001", "--shared", shared, "--model", model];
+            cells.extend((0..seeds).map(|seed| Cell::new(&row(model), seed, &common, &own)));
+        }
+        pairs.push(["hypergeometric", "ada"].map(row));
+    }
+    cells.sort_by_key(|cell| cell.seed);
+    Study {
+        name: "disentangle",
+        command: "disentangle",
+        columns: DISENTANGLE,
+        about: "LPC sprites of 32 × 32, pairs that share 1 or 3 of 5 factors, 1,500 steps: seeds 0 to 2, the partition model and \
+                LabelVAE seed 0; SOFTURN_DATA as in datasets",
+        cells,
+        pairs,
+    }
+}
