@@ -11,8 +11,8 @@ use softurn_kernels::{Gpu, GpuConfig, Key};
 use super::loss::{Learner, Training, pairs};
 use super::{Averaging, FittedWeakSupervision, Model, STEPS, WeakSupervision};
 use crate::Result;
-use crate::data::{Factor, FactorImages, ImageShape, Pairs};
-use crate::train::{self, Batch, Losses, Objective, Phase, Session};
+use crate::data::{Factor, FactorImages, ImageShape, Pairs, sprites_grid};
+use crate::train::{self, Batch, Event, Losses, Objective, Phase, Session};
 
 const SIDE: usize = 16;
 
@@ -314,6 +314,28 @@ fn scores_are_of_the_parts_that_they_say() -> Result<()> {
     let found = fitted.evaluate_on(&images, 0, 64, Key::new(3))?;
     let error = found.shares.iter().map(|share| share.powi(2)).sum::<f64>() / 64.0;
     assert!((found.squared_error - error).abs() < 1e-12 && found.shares.iter().any(|&s| s != found.shares[0]));
+    Ok(())
+}
+
+/// Three steps on all sprites, and a look at the result.
+#[test]
+fn the_full_grid_of_sprites_can_be_learned_from() -> Result<()> {
+    let (gpu, images) = (gpu(), sprites_grid(16).unwrap());
+    let method = WeakSupervision::params(Model::HypergeometricVae, 3).latent(6).batch(8).steps(3).check()?;
+    let mut parameters = Parameters::new(gpu);
+    let learner = Learner::new(gpu, &method.params, of(&images), &mut parameters, Key::new(0))?;
+    let training = Training { learner: &learner, images: &images, pairs: pairs(&images, 3)? };
+    let mut losses = Vec::new();
+    let mut observe = |event: &Event| {
+        if let Event::Epoch { losses: of_epoch, .. } = event {
+            losses.push(of_epoch[0].1);
+        }
+    };
+    let mut session = Session { observer: Some(&mut observe), ..Session::default() };
+    train::run(gpu, &training, &mut parameters, [24, 8], Key::new(2), &mut session)?;
+    // At first every pixel has an even chance: ln 2 of each.
+    let chance = 256.0 * 2f64.ln();
+    assert!(losses.len() == 1 && losses[0] > 0.5 * chance && losses[0] < 1.1 * chance, "{losses:?} for {chance}");
     Ok(())
 }
 
