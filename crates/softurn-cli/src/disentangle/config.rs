@@ -16,7 +16,6 @@ pub const SPRITES: &str = "sprites";
 /// The word after `--factors` that says that the data are layers to be composed.
 pub const LAYERS: &str = "layers";
 /// Sides of the sprites in pixels.
-#[allow(dead_code)]
 const SIDE: usize = 64;
 
 /// How a model decides which latent dimensions two views share.
@@ -224,7 +223,7 @@ impl Config {
     /// Bad input.
     pub fn load(&self) -> Result<FactorImages> {
         let images = match (self.data.as_str(), self.factors.as_deref(), &self.factor_sizes) {
-            // SPRITES-ARM
+            (SPRITES, ..) => data::sprites_grid(SIDE),
             (file, _, Some(sizes)) => data::load_factor_grid(file, sizes),
             (file, Some(LAYERS), None) => data::load_sprites(file),
             (file, factors, None) => data::load_factor_images(file, factors.unwrap_or(file)),

@@ -305,6 +305,16 @@ pub enum DataError {
         /// The divisor asked for.
         by: usize,
     },
+    /// Sprites cannot be drawn at that side.
+    #[error("{}: sprites of side {side}, expected {least} to {largest}", Argument::Data)]
+    SpriteSide {
+        /// The side asked for, in pixels.
+        side: usize,
+        /// The smallest there is.
+        least: usize,
+        /// The largest there is.
+        largest: usize,
+    },
     /// Two images cannot share so many factors and differ.
     #[error("{}: {shared} shared factors of {factors}, expected 0 to {}", Argument::Shared, .factors.saturating_sub(1))]
     Shared {

@@ -4,11 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView2, Axis};
+use softurn_kernels::ops::sprites;
 use softurn_kernels::{Gpu, Tensor};
 
 use super::array::{self, Header};
 use super::stream::{Origin, Stream};
 use super::{Argument, DataError, Format, ImageShape, format_of, no_names, npz, read_header, split};
+
+/// The largest side of the images of [`sprites_grid`].
+const LARGEST_SPRITE: usize = 1024;
 
 /// What varies between images: its name, and how many values it takes, `0..size`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,7 @@ pub struct Factor {
 }
 
 /// Images `[n, height * width * channels]` of 8-bit pixels, and the class of every factor in each of them, `[n, factors]`.
+/// Those of [`sprites_grid`] are drawn when they are asked for instead of kept.
 ///
 /// ```
 /// use ndarray::array;
@@ -37,8 +42,7 @@ pub struct Factor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactorImages {
     name: String,
-    /// `[n, shape.len()]`.
-    pixels: Vec<u8>,
+    source: Source,
     shape: ImageShape,
     factors: Vec<Factor>,
     classes: Array2<u32>,
@@ -47,6 +51,15 @@ pub struct FactorImages {
     index: Vec<(u64, u32)>,
     /// Combinations that the sizes of the factors allow.
     combinations: u64,
+}
+
+/// Where the pixels come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// Kept on the host, `[n, shape.len()]`.
+    Kept(Vec<u8>),
+    /// Drawn by [`sprites`] from the classes, in squares of the shape's side.
+    Drawn,
 }
 
 impl FactorImages {
@@ -80,6 +93,17 @@ impl FactorImages {
         if classes.nrows() != images {
             return Err(DataError::FactorRows { rows: classes.nrows() as u64, images: images as u64 });
         }
+        Self::of(name, Source::Kept(pixels), shape, factors, classes)
+    }
+
+    /// Images of a checked shape and number, and their factors, yet to be checked.
+    fn of(
+        name: String,
+        source: Source,
+        shape: ImageShape,
+        factors: Vec<Factor>,
+        classes: Array2<u32>,
+    ) -> Result<Self, DataError> {
         check_names(classes.ncols(), factors.len())?;
         for (column, factor) in factors.iter().enumerate() {
             let classes = classes.column(column);
@@ -101,14 +125,15 @@ impl FactorImages {
             (0..).zip(classes.outer_iter()).map(|(row, classes)| (code(&factors, classes.iter()), row)).collect();
         index.sort_unstable();
         index.dedup_by_key(|(code, _)| *code);
-        Ok(Self { name, pixels, shape, factors, classes, index, combinations })
+        Ok(Self { name, source, shape, factors, classes, index, combinations })
     }
 
     /// The same images, smaller: every pixel is the mean of a square of `by * by` pixels, rounded to the nearest of the 256
-    /// values. No memory is taken besides that of the images.
+    /// values. No memory is taken besides that of the images. Those of [`sprites_grid`] are drawn at the smaller side, which
+    /// blurs their edges less than means of squares would.
     ///
     /// # Errors
-    /// [`DataError::ImageSide`] unless `by` divides height and width.
+    /// [`DataError::ImageSide`] unless `by` divides height and width, and when sprites would be drawn with a side below 8.
     pub fn reduced(mut self, by: usize) -> Result<Self, DataError> {
         let ImageShape { height, width, channels } = self.shape;
         if by == 0 || !height.is_multiple_of(by) || !width.is_multiple_of(by) {
@@ -116,9 +141,15 @@ impl FactorImages {
         }
         let length = self.shape.len();
         self.shape = ImageShape { height: height / by, width: width / by, channels };
+        let Source::Kept(pixels) = &mut self.source else {
+            if self.shape.height < sprites::LEAST_SIDE {
+                return Err(DataError::ImageSide { source_name: self.name, height, width, by });
+            }
+            return Ok(self);
+        };
         // In place: the values of a square stand at or after the place of their mean, and means are taken in order.
         let mut place = 0;
-        for image in (0..self.pixels.len()).step_by(length) {
+        for image in (0..pixels.len()).step_by(length) {
             for y in (0..height).step_by(by) {
                 for x in (0..width).step_by(by) {
                     for channel in 0..channels {
@@ -126,21 +157,21 @@ impl FactorImages {
                         let mut sum = 0;
                         for row in 0..by {
                             for column in 0..by {
-                                sum += usize::from(self.pixels[corner + (row * width + column) * channels]);
+                                sum += usize::from(pixels[corner + (row * width + column) * channels]);
                             }
                         }
-                        self.pixels[place] = ((sum + by * by / 2) / (by * by)) as u8;
+                        pixels[place] = ((sum + by * by / 2) / (by * by)) as u8;
                         place += 1;
                     }
                 }
             }
         }
-        self.pixels.truncate(place);
-        self.pixels.shrink_to_fit();
+        pixels.truncate(place);
+        pixels.shrink_to_fit();
         Ok(self)
     }
 
-    /// The file's path, with `:ARRAY` where one was named.
+    /// The file's path, with `:ARRAY` where one was named, or `sprites`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -171,11 +202,20 @@ impl FactorImages {
     /// For a row that is not there.
     pub fn rows(&self, rows: &[u32]) -> Vec<f32> {
         let length = self.shape.len();
-        let images = rows.iter().map(|&row| &self.pixels[row as usize * length..][..length]);
-        images.flatten().map(|&pixel| f32::from(pixel) / 255.0).collect()
+        match &self.source {
+            Source::Kept(pixels) => {
+                let images = rows.iter().map(|&row| &pixels[row as usize * length..][..length]);
+                images.flatten().map(|&pixel| f32::from(pixel) / 255.0).collect()
+            }
+            Source::Drawn => {
+                let drawn = sprites::cpu::forward(&self.classes_of(rows), self.shape.height);
+                drawn.into_iter().map(|pixel| pixel as f32).collect()
+            }
+        }
     }
 
-    /// These images on the device, `[rows.len(), shape().len()]` of pixels in `[0, 1]`.
+    /// These images on the device, `[rows.len(), shape().len()]` of pixels in `[0, 1]`: uploaded, or drawn there if they are
+    /// those of [`sprites_grid`].
     ///
     /// # Errors
     /// Those of the device.
@@ -183,7 +223,18 @@ impl FactorImages {
     /// # Panics
     /// For a row that is not there.
     pub fn tensor(&self, gpu: &Gpu, rows: &[u32]) -> softurn_kernels::Result<Tensor> {
-        gpu.tensor(&self.rows(rows), [rows.len(), self.shape.len()])
+        match &self.source {
+            Source::Kept(_) => gpu.tensor(&self.rows(rows), [rows.len(), self.shape.len()]),
+            Source::Drawn => {
+                let classes = gpu.tensor(&self.classes_of(rows), [rows.len(), self.factors.len()])?;
+                sprites::forward(gpu, &classes, self.shape.height)
+            }
+        }
+    }
+
+    /// The classes of these images, one after the other.
+    fn classes_of(&self, rows: &[u32]) -> Vec<u32> {
+        rows.iter().flat_map(|&row| self.classes.row(row as usize)).copied().collect()
     }
 
     /// The first image of that combination of classes, one for each factor, if there is one.
@@ -292,6 +343,33 @@ pub fn load_factor_grid(data: &str, factor_sizes: &[usize]) -> Result<FactorImag
     let factors =
         factor_sizes.iter().enumerate().map(|(column, &size)| Factor { name: unnamed(column), size }).collect();
     FactorImages::new(data, pixels, shape, factors, grid(factor_sizes))
+}
+
+/// Square grey images of side `side` with a sprite each: a square, an ellipse or a heart, of 6 sizes, at 40 angles and 32 × 32
+/// places. All 737,280 combinations of these five factors, none of which is kept: images are drawn when they are asked for,
+/// by [`FactorImages::tensor`] on the device. About 27 MB go into the table of classes.
+///
+/// The grid is that of dSprites (Matthey, Higgins, Hassabis and Lerchner, 2017), the images are not: they are drawn anew by
+/// the op [`sprites`], with smooth edges, and at 40 different angles where the files of dSprites have the first one twice.
+/// Scores on both must not be compared. [`load_factor_images`] reads those files.
+///
+/// # Errors
+/// [`DataError::SpriteSide`], naming `--data`, unless the side is from 8 to 1024.
+///
+/// ```
+/// let images = softurn_models::data::sprites_grid(32)?;
+/// assert_eq!(images.n_images(), 737_280);
+/// let heart = images.row_of(&[2, 5, 10, 16, 16]).expect("the grid is full");
+/// assert_eq!(images.rows(&[heart]).len(), 32 * 32);
+/// # Ok::<(), softurn_models::data::DataError>(())
+/// ```
+pub fn sprites_grid(side: usize) -> Result<FactorImages, DataError> {
+    if !(sprites::LEAST_SIDE..=LARGEST_SPRITE).contains(&side) {
+        return Err(DataError::SpriteSide { side, least: sprites::LEAST_SIDE, largest: LARGEST_SPRITE });
+    }
+    let factors = sprites::FACTORS.iter().zip(sprites::SIZES).map(|(&name, size)| Factor { name: name.into(), size });
+    let shape = ImageShape { height: side, width: side, channels: 1 };
+    FactorImages::of("sprites".into(), Source::Drawn, shape, factors.collect(), grid(&sprites::SIZES))
 }
 
 /// The pixels of all images, once `expected` agrees to their number.

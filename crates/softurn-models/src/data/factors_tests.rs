@@ -5,7 +5,7 @@ use std::io::{Cursor, Write};
 
 use ndarray::{Array2, Array4, array};
 use proptest::prelude::*;
-use softurn_kernels::Key;
+use softurn_kernels::{Gpu, GpuConfig, Key};
 
 use super::factors::grid;
 use super::tests::{Folder, gzip, idx, message, npy, says};
@@ -370,4 +370,36 @@ fn sprites_from_layers() {
     says(with(4, layer(&[clear])), "--data: ", "1 shoes in 2 poses");
     says(with(1, layer(&[])), "--data: ", "is empty");
     says(load_sprites(&folder.write("noise.npz", [1, 2, 3])), "--data: ", "malformed");
+}
+
+#[test]
+fn sprites_are_drawn_when_they_are_asked_for() {
+    let gpu = Gpu::new(GpuConfig::default()).unwrap();
+    let images = sprites_grid(32).unwrap();
+    let sizes: Vec<(&str, usize)> = images.factors().iter().map(|factor| (&factor.name[..], factor.size)).collect();
+    assert_eq!(sizes, [("shape", 3), ("scale", 6), ("angle", 40), ("column", 32), ("row", 32)]);
+    assert_eq!((images.n_images(), images.shape().len(), images.name()), (737_280, 1024, "sprites"));
+    let row = |classes: &[u32]| images.row_of(classes).unwrap();
+    assert_eq!(row(&[2, 5, 10, 16, 17]), ((2 * 6 + 5) * 40 + 10) * 1024 + 16 * 32 + 17);
+    let rows = [row(&[0, 5, 0, 31, 0]), row(&[1, 0, 13, 3, 9]), row(&[2, 5, 39, 16, 17]), 0, 737_279];
+    let drawn = images.tensor(&gpu, &rows).unwrap();
+    assert_eq!(drawn.shape().dims(), [5, 1024]);
+    let (drawn, twin) = (drawn.read().unwrap(), images.rows(&rows));
+    assert!(drawn.iter().zip(&twin).all(|(a, b)| (a - b).abs() < 1e-5), "{drawn:?} {twin:?}");
+    // A large square at the top right, from 0.694 to 0.906 across and from 0.094 to 0.306 down.
+    let at = |line: usize, column: usize| drawn[line * 32 + column];
+    assert_eq!([at(6, 25), at(4, 23), at(7, 27), at(25, 6), at(6, 20), at(11, 25)], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+
+    let small = images.clone().reduced(2).unwrap();
+    assert_eq!(small.shape(), ImageShape { height: 16, width: 16, channels: 1 });
+    assert_eq!(small.rows(&rows), sprites_grid(16).unwrap().rows(&rows));
+    says(images.clone().reduced(3), "--data: ", "32 by 32 pixels in 'sprites' cannot be reduced by 3");
+    says(images.reduced(8), "--data: ", "cannot be reduced by 8");
+    assert_eq!(message(sprites_grid(7)), "--data: sprites of side 7, expected 8 to 1024");
+    says(sprites_grid(usize::MAX), "--data: ", "expected 8 to 1024");
+
+    // Images that are kept are the same on the device.
+    let dots = FactorImages::new("dots", vec![0, 255, 51], DOT, factors(&[3]), array![[0], [1], [2]]).unwrap();
+    let uploaded = dots.tensor(&gpu, &[2, 0]).unwrap();
+    assert_eq!((uploaded.shape().dims(), uploaded.read().unwrap()), (&[2, 1][..], vec![0.2, 0.0]));
 }

@@ -9,7 +9,8 @@
 //! | `.csv` (`.gz`) | a header, then finite numbers; labels in one column ([`load_csv`]) | a table |
 //!
 //! [`FactorImages`] are images that are made from known factors: [`load_factor_images`] and [`load_factor_grid`] read them
-//! from the same formats, and [`Pairs`] draws two of them at a time that share some of their factors.
+//! from the same formats, [`sprites_grid`] draws them on the device, and [`Pairs`] draws two of them at a time that share some
+//! of their factors.
 //!
 //! Files are untrusted: each malformed one is a [`DataError`] of one line that names the argument at fault, and memory grows
 //! with the bytes that are there, never with the sizes that a header claims.
@@ -37,7 +38,7 @@ pub(crate) use dataset::moments;
 pub use dataset::{Dataset, ImageShape, Kind, Labels};
 pub use embedded::{digits, iris, wine};
 pub use error::{Argument, DataError};
-pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images};
+pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images, sprites_grid};
 pub use pairs::Pairs;
 pub use sprites::load_sprites;
 use stream::{Origin, Stream, ends_with};

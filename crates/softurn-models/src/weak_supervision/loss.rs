@@ -30,6 +30,35 @@ pub(super) struct Learner {
     /// How many factors the images have.
     pub(super) factors: usize,
     first_column: Tensor,
+    /// Of a batch of training.
+    constants: Constants,
+}
+
+/// What a number of pairs needs on the device, whichever they are.
+#[derive(Debug, Clone)]
+struct Constants {
+    pairs: usize,
+    /// The rows of first and of second views.
+    views: [Tensor; 2],
+    /// The number of its pair for each of all views.
+    both: Tensor,
+    /// How many dimensions [`Model::LabelVae`] takes as shared and as not shared, `[pairs, 2]`.
+    told: Tensor,
+}
+
+impl Constants {
+    fn new(gpu: &Gpu, pairs: usize, params: &Params, factors: usize) -> Result<Self> {
+        let n = pairs as u32;
+        let rows = |numbers: Vec<u32>| gpu.tensor(&numbers, [numbers.len()]);
+        let d = params.latent as f32;
+        let shared = (params.shared as f32 / factors as f32 * d).round();
+        Ok(Self {
+            pairs,
+            views: [rows((0..n).collect())?, rows((n..2 * n).collect())?],
+            both: rows((0..2 * n).map(|i| i % n).collect())?,
+            told: gpu.tensor(&[shared, d - shared].repeat(pairs), [pairs, 2])?,
+        })
+    }
 }
 
 /// What the two views of a batch of pairs are taken to share.
@@ -64,7 +93,16 @@ impl Learner {
             urn: Urn::new(gpu, &[d as u32; 2], d as u32)?,
             factors,
             first_column: gpu.tensor(&[1.0, 0.0], [2, 1])?,
+            constants: Constants::new(gpu, params.batch, params, factors)?,
         })
+    }
+
+    /// Those that are kept, or others where there are more or fewer pairs than in training.
+    fn constants(&self, gpu: &Gpu, pairs: usize) -> Result<Constants> {
+        if pairs == self.constants.pairs {
+            return Ok(self.constants.clone());
+        }
+        Constants::new(gpu, pairs, &self.params, self.factors)
     }
 
     /// The parameters of the weights, where they are learned.
@@ -125,8 +163,7 @@ impl Learner {
                 (&middle - &fixed)?.affine(STEEP, TIES)?.sigmoid()?
             }
             _ => {
-                let told = (self.params.shared as f32 / self.factors as f32 * d as f32).round();
-                let sizes = tape.constant(&tape.gpu().tensor(&[told, d as f32 - told].repeat(pairs), [pairs, 2])?);
+                let sizes = tape.constant(&self.constants(tape.gpu(), pairs)?.told);
                 let groups = scores.detach().sort_transposed_straight_through(&sizes.blocks(d)?, relaxation)?;
                 self.first(tape, &groups, [pairs, d])?
             }
@@ -142,7 +179,8 @@ impl Learner {
         parameters: &Parameters,
         [mean, log_variance]: &[Var<'t>; 2],
     ) -> Result<Vec<f64>> {
-        let divergences = Views::new(tape, mean, log_variance)?.divergences;
+        let constants = self.constants(tape.gpu(), mean.shape().dims()[0] / 2)?;
+        let divergences = Views::new(tape, mean, log_variance, &constants.views)?.divergences;
         let d = self.params.latent;
         let numbers = match self.log_weights(tape, parameters, &divergences)? {
             Some(weights) => {
@@ -155,6 +193,21 @@ impl Learner {
         Ok(numbers.read()?.into_iter().map(|number| f64::from(number) / d as f64).collect())
     }
 
+    /// Means of the first views, and 1 for each dimension that is shared, `[pairs, latent]` each.
+    pub(super) fn first_views<'t>(
+        &self,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        views: &[Var<'t>; 2],
+        key: Key,
+    ) -> Result<[Vec<f32>; 2]> {
+        let ([mean, _], sharing) = self.aggregate(tape, parameters, views, key)?;
+        let (mut means, mask) = (mean.read()?, sharing.mask.read()?);
+        // The second views come after them.
+        means.truncate(mask.len());
+        Ok([means, mask])
+    }
+
     /// Means and log-variances `[2 pairs, latent]` of first and second views, one after the other, with what they share
     /// averaged; and the divergences it depends on.
     pub(super) fn aggregate<'t>(
@@ -164,7 +217,8 @@ impl Learner {
         [mean, log_variance]: &[Var<'t>; 2],
         key: Key,
     ) -> Result<([Var<'t>; 2], Sharing<'t>)> {
-        let Views { means: [m1, m2], variances: [v1, v2], divergences, both } = Views::new(tape, mean, log_variance)?;
+        let Constants { views, both, .. } = self.constants(tape.gpu(), mean.shape().dims()[0] / 2)?;
+        let Views { means: [m1, m2], variances: [v1, v2], divergences } = Views::new(tape, mean, log_variance, &views)?;
         let sharing = self.sharing(tape, parameters, &divergences, key)?;
         let (shared_mean, shared_variance) = match self.params.averaging {
             Averaging::Mean => ((&m1 + &m2)?.affine(0.5, 0.0)?, (&v1 + &v2)?.affine(0.5, 0.0)?),
@@ -190,18 +244,13 @@ struct Views<'t> {
     variances: [Var<'t>; 2],
     /// `(KL(1, 2) + KL(2, 1)) / 2`, not negative.
     divergences: Var<'t>,
-    /// The number of its pair for each of all views.
-    both: Tensor,
 }
 
 impl<'t> Views<'t> {
-    /// From means and log-variances `[2 pairs, latent]`, the first views first.
-    fn new(tape: &'t Tape, mean: &Var<'t>, log_variance: &Var<'t>) -> Result<Self> {
-        let n = mean.shape().dims()[0] as u32 / 2;
-        let rows = |numbers: Vec<u32>| tape.gpu().tensor(&numbers, [numbers.len()]);
-        let [first, second] = [rows((0..n).collect())?, rows((n..2 * n).collect())?];
-        let means = [mean.gather(&first)?, mean.gather(&second)?];
-        let logs = [log_variance.gather(&first)?, log_variance.gather(&second)?];
+    /// From means and log-variances `[2 pairs, latent]` and the rows of first and second views.
+    fn new(tape: &'t Tape, mean: &Var<'t>, log_variance: &Var<'t>, [first, second]: &[Tensor; 2]) -> Result<Self> {
+        let means = [mean.gather(first)?, mean.gather(second)?];
+        let logs = [log_variance.gather(first)?, log_variance.gather(second)?];
         let variances = [logs[0].exp()?, logs[1].exp()?];
         let square = (&means[0] - &means[1])?.square()?;
         let there = ((&variances[0] + &square)? * &logs[1].affine(-1.0, 0.0)?.exp()?)?;
@@ -209,7 +258,7 @@ impl<'t> Views<'t> {
         // A quarter each of ratios that are 2 together where nothing differs; rounding may leave it a little below 0.
         let zero = tape.constant(&tape.gpu().constant(0.0)?);
         let divergences = (there + &back)?.affine(0.25, -0.5)?.maximum(&zero)?;
-        Ok(Self { means, variances, divergences, both: rows((0..2 * n).map(|i| i % n).collect())? })
+        Ok(Self { means, variances, divergences })
     }
 }
 

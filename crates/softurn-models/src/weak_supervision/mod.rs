@@ -182,11 +182,8 @@ impl FittedWeakSupervision {
     /// # Errors
     /// As [`FittedWeakSupervision::shared_share`].
     pub fn parts(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<[Array2<f32>; 2]> {
-        let [means, masks] = self.aggregates(images, pairs, key)?;
-        let part = |of_shared: bool| {
-            Zip::from(&means).and(&masks).map_collect(|&mean, &mask| if (mask > 0.5) == of_shared { mean } else { 0.0 })
-        };
-        Ok([part(true), part(false)])
+        let [means, masks] = self.first_views(images, pairs, key)?;
+        Ok(parts(&means, &masks))
     }
 
     /// Which latent dimensions the model takes each pair to share, `[pairs, latent]`: a draw by the key where it is one. A pair
@@ -195,24 +192,22 @@ impl FittedWeakSupervision {
     /// # Errors
     /// As [`FittedWeakSupervision::shared_share`].
     pub fn shared_dimensions(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<Array2<bool>> {
-        let [_, masks] = self.aggregates(images, pairs, key)?;
+        let [_, masks] = self.first_views(images, pairs, key)?;
         Ok(masks.mapv(|mask| mask > 0.5))
     }
 
     /// Latent means of the first image of each pair, and 1 for each dimension that is shared, `[pairs, latent]` each.
-    fn aggregates(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<[Array2<f32>; 2]> {
-        let d = self.learner.params.latent;
-        let (mut means, mut masks) = (Vec::new(), Vec::new());
+    fn first_views(&self, images: &FactorImages, pairs: &[[u32; 2]], key: Key) -> Result<[Array2<f32>; 2]> {
+        let mut first = [Vec::new(), Vec::new()];
         for pairs in pairs.chunks(BLOCK) {
             let tape = Tape::new(self.parameters.gpu());
             let posteriors = self.encode(&tape, images, &views(pairs))?;
-            let key = key.child(masks.len() as u64);
-            let ([mean, _], sharing) = self.learner.aggregate(&tape, &self.parameters, &posteriors, key)?;
-            // The first views come first.
-            means.extend(&mean.read()?[..pairs.len() * d]);
-            masks.extend(sharing.mask.read()?);
+            let key = key.child(first[0].len() as u64);
+            let block = self.learner.first_views(&tape, &self.parameters, &posteriors, key)?;
+            first.iter_mut().zip(block).for_each(|(all, block)| all.extend(block));
         }
-        Ok([table("pairs", pairs.len(), d, means)?, table("pairs", pairs.len(), d, masks)?])
+        let [means, masks] = first.map(|values| table("pairs", pairs.len(), self.learner.params.latent, values));
+        Ok([means?, masks?])
     }
 
     /// Posterior means of single images, `[rows, latent]`.
@@ -263,6 +258,13 @@ impl FittedWeakSupervision {
         let x = images.tensor(tape.gpu(), rows)?;
         self.learner.network.encode(tape, &self.parameters, &tape.constant(&x))
     }
+}
+
+/// Means with zeros in the places of dimensions that are not shared, and with zeros in the places of those that are.
+fn parts(means: &Array2<f32>, masks: &Array2<f32>) -> [Array2<f32>; 2] {
+    [true, false].map(|of_shared| {
+        Zip::from(means).and(masks).map_collect(|&mean, &mask| if (mask > 0.5) == of_shared { mean } else { 0.0 })
+    })
 }
 
 /// Values row after row as a table.
