@@ -129,8 +129,8 @@ impl FactorImages {
     }
 
     /// The same images, smaller: every pixel is the mean of a square of `by * by` pixels, rounded to the nearest of the 256
-    /// values. No memory is taken besides that of the images. Those of [`sprites_grid`] are drawn at the smaller side, which
-    /// blurs their edges less than means of squares would.
+    /// values. No memory is taken besides that of the images. Those of [`sprites_grid`] are drawn at the smaller
+    /// side instead.
     ///
     /// # Errors
     /// [`DataError::ImageSide`] unless `by` divides height and width, and when sprites would be drawn with a side below 8.

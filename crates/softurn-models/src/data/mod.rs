@@ -9,8 +9,8 @@
 //! | `.csv` (`.gz`) | a header, then finite numbers; labels in one column ([`load_csv`]) | a table |
 //!
 //! [`FactorImages`] are images that are made from known factors: [`load_factor_images`] and [`load_factor_grid`] read them
-//! from the same formats, [`sprites_grid`] draws them on the device, and [`Pairs`] draws two of them at a time that share some
-//! of their factors.
+//! from the same formats, [`sprites_grid`] draws sprites with the factors of dSprites anew on the device (they are not the
+//! images of that data set), and [`Pairs`] picks two images at a time that share some of their factors.
 //!
 //! Files are untrusted: each malformed one is a [`DataError`] of one line that names the argument at fault, and memory grows
 //! with the bytes that are there, never with the sizes that a header claims.
