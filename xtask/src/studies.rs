@@ -4,7 +4,7 @@ use crate::figures::{CLUSTERING, DISENTANGLE};
 use crate::study::{Cell, Study};
 
 pub fn studies() -> Vec<Study> {
-    vec![digits(), imbalance(), imbalance_mnist(), datasets(), disentangle()]
+    vec![digits(), imbalance(), imbalance_mnist(), datasets(), disentangle(), disentangle_full()]
 }
 
 /// The three priors and both baselines over five seeds.
@@ -155,16 +155,18 @@ pub fn datasets() -> Study {
     }
 }
 
+/// The models of pairs, the one that is measured first.
+const PAIR_MODELS: [&str; 4] = ["hypergeometric", "ada", "partition", "label"];
+
 /// Models of pairs on LPC sprites of half their size: the hypergeometric one and AdaVAE over three seeds, one run of the others.
 fn disentangle() -> Study {
-    let models = ["hypergeometric", "ada", "partition", "label"];
-    let file = |name: &str| format!("{DATA}/lpc-sprites/{name}-ubyte.gz");
-    let (data, factors) = (file("images64-rgb-idx4"), file("factors-idx2"));
+    let data = lpc();
     let (mut cells, mut pairs) = (Vec::new(), Vec::new());
     for shared in ["1", "3"] {
         let row = |model: &str| format!("{shared} of 5, {model}");
-        for (model, seeds) in models.into_iter().zip([3, 3, 1, 1]) {
-            let common = ["--data", &data, "--factors", &factors, "--reduce", "2", "--steps", "1500"];
+        for (model, seeds) in PAIR_MODELS.into_iter().zip([3, 3, 1, 1]) {
+            let small = ["--reduce", "2", "--steps", "1500"];
+            let common: Vec<&str> = data.iter().map(String::as_str).chain(small).collect();
             let own = ["--learning-rate", "0.001", "--shared", shared, "--model", model];
             cells.extend((0..seeds).map(|seed| Cell::new(&row(model), seed, &common, &own)));
         }
@@ -180,4 +182,37 @@ fn disentangle() -> Study {
         cells,
         pairs,
     }
+}
+
+/// All models of pairs on both grids in full size: for a GPU.
+fn disentangle_full() -> Study {
+    let sets = [("lpc", lpc()), ("sprites", ["--data", "sprites"].map(str::to_owned).to_vec())];
+    let (mut cells, mut pairs) = (Vec::new(), Vec::new());
+    for (set, data) in &sets {
+        let common: Vec<&str> = data.iter().map(String::as_str).chain(["--steps", "10000"]).collect();
+        for shared in ["0", "1", "2", "3", "4"] {
+            let row = |model: &str| format!("{set}, {shared} of 5, {model}");
+            for model in PAIR_MODELS {
+                let own = ["--learning-rate", "0.001", "--shared", shared, "--model", model];
+                cells.extend((0..3).map(|seed| Cell::new(&row(model), seed, &common, &own)));
+            }
+            pairs.extend(PAIR_MODELS[1..].iter().map(|other| [row(PAIR_MODELS[0]), row(other)]));
+        }
+    }
+    cells.sort_by_key(|cell| cell.seed);
+    Study {
+        name: "disentangle-full",
+        command: "disentangle",
+        columns: DISENTANGLE,
+        about: "LPC sprites and the grid of dSprites, drawn anew, of 64 × 64, pairs that share 0 to 4 of 5 factors, 10,000 steps, four \
+                models, seeds 0 to 2: for a GPU; SOFTURN_DATA as in datasets",
+        cells,
+        pairs,
+    }
+}
+
+/// `--data` and `--factors` of the LPC sprites.
+fn lpc() -> Vec<String> {
+    let file = |name: &str| format!("{DATA}/lpc-sprites/{name}-ubyte.gz");
+    vec!["--data".to_owned(), file("images64-rgb-idx4"), "--factors".to_owned(), file("factors-idx2")]
 }

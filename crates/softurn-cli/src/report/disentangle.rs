@@ -65,8 +65,11 @@ pub struct Swap {
 
 /// The page as one string of HTML, styles, pictures and script included.
 pub fn render(report: &DisentangleReport) -> String {
-    let title = format!("{}: {} of {} factors shared", report.data, report.shared[0], report.shared[1]);
+    // Without the folder.
+    let name = report.data.rsplit(['/', '\\']).next().unwrap_or(&report.data);
+    let title = format!("{name}: {} of {} factors shared", report.shared[0], report.shared[1]);
     let facts = [
+        report.data.clone(),
         plural(report.images, "image"),
         report.model.clone(),
         plural(report.traversals.len(), "latent dimension"),
