@@ -158,6 +158,15 @@ fn set_epochs(config: &mut Config, [pretrain, epochs]: [usize; 2]) {
     }
 }
 
+/// Hands on the settings that were given; the others keep the method's own defaults.
+macro_rules! set_given {
+    ($params:ident, $config:ident: $($name:ident $(as $type:ty)?),+) => {
+        $(if let Some(value) = $config.$name {
+            $params = $params.$name(value $(as $type)?);
+        })+
+    };
+}
+
 fn variational(config: &Config) -> Result<Variational> {
     let mut params = Variational::params(config.k)
         .prior(match config.prior {
@@ -173,21 +182,10 @@ fn variational(config: &Config) -> Result<Variational> {
         .batch(config.batch)
         .learning_rate(config.learning_rate as f32)
         .temperature(config.temperature as f32);
-    if let Some(crop) = config.crop {
-        params = params.crop(crop as f32);
-    }
-    if let Some(noise) = config.noise {
-        params = params.noise(noise as f32);
-    }
     if config.pretraining == Some(Pretraining::Reconstruction) {
         params = params.pretraining(variational::Pretraining::Reconstruction);
     }
-    if let Some(epochs) = config.pretrain_epochs {
-        params = params.pretrain_epochs(epochs);
-    }
-    if let Some(epochs) = config.epochs {
-        params = params.epochs(epochs);
-    }
+    set_given!(params, config: crop as f32, noise as f32, pretrain_epochs, epochs);
     params.check().map_err(failure)
 }
 
@@ -212,30 +210,11 @@ fn partition(config: &Config) -> Result<Partition> {
         .batch(config.batch)
         .learning_rate(config.learning_rate as f32)
         .temperature(config.temperature as f32);
-    if let Some(beta) = config.beta {
-        params = params.beta(beta as f32);
-    }
-    if let Some(gamma) = config.gamma {
-        params = params.gamma(gamma as f32);
-    }
-    if let Some(delta) = config.delta {
-        params = params.delta(delta as f32);
-    }
-    if let Some(crop) = config.crop {
-        params = params.crop(crop as f32);
-    }
-    if let Some(noise) = config.noise {
-        params = params.noise(noise as f32);
-    }
     if config.pretraining == Some(Pretraining::Reconstruction) {
         params = params.pretraining(variational::Pretraining::Reconstruction);
     }
-    if let Some(epochs) = config.pretrain_epochs {
-        params = params.pretrain_epochs(epochs);
-    }
-    if let Some(epochs) = config.epochs {
-        params = params.epochs(epochs);
-    }
+    set_given!(params, config: beta as f32, gamma as f32, delta as f32, crop as f32, noise as f32);
+    set_given!(params, config: pretrain_epochs, epochs);
     params.check().map_err(failure)
 }
 
@@ -254,30 +233,8 @@ fn entropy(config: &Config) -> Result<Entropy> {
         .learning_rate(config.learning_rate as f32)
         // A batch has no more rows than there are.
         .batch(if config.batch > 0 { config.batch } else { usize::MAX });
-    if let Some(crop) = config.crop {
-        params = params.crop(crop as f32);
-    }
-    if let Some(noise) = config.noise {
-        params = params.noise(noise as f32);
-    }
-    if let Some(epochs) = config.pretrain_epochs {
-        params = params.pretrain_epochs(epochs);
-    }
-    if let Some(lambda) = config.lambda {
-        params = params.lambda(lambda as f32);
-    }
-    if let Some(gamma) = config.gamma {
-        params = params.gamma(gamma as f32);
-    }
-    if let Some(consistency) = config.consistency {
-        params = params.consistency(consistency as f32);
-    }
-    if let Some(starts) = config.starts {
-        params = params.starts(starts);
-    }
-    if let Some(epochs) = config.epochs {
-        params = params.epochs(epochs);
-    }
+    set_given!(params, config: lambda as f32, gamma as f32, consistency as f32, crop as f32, noise as f32);
+    set_given!(params, config: starts, pretrain_epochs, epochs);
     params.check().map_err(failure)
 }
 
@@ -288,15 +245,7 @@ fn dec(config: &Config) -> Result<Dec> {
         .latent(config.latent)
         .batch(config.batch)
         .learning_rate(config.learning_rate as f32);
-    if let Some(weight) = config.reconstruction {
-        params = params.reconstruction(weight as f32);
-    }
-    if let Some(epochs) = config.pretrain_epochs {
-        params = params.pretrain_epochs(epochs);
-    }
-    if let Some(epochs) = config.epochs {
-        params = params.epochs(epochs);
-    }
+    set_given!(params, config: reconstruction as f32, pretrain_epochs, epochs);
     params.check().map_err(failure)
 }
 

@@ -11,16 +11,13 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use ndarray::Array2;
-use softurn::data::{Factor, FactorImages, ImageShape, Pairs};
-use softurn::kernels::ops::sprites;
+use softurn::data::sprites_grid;
 use softurn::train::{Event, Session};
 use softurn::weak_supervision::{Model, WeakSupervision};
 use softurn::{Gpu, GpuConfig, Key};
 
+/// Sides of a picture in pixels.
 const SIDE: usize = 32;
-/// Every so many classes of each factor of the op are taken: 3 × 3 × 8 × 8 × 8 pictures.
-const STRIDES: [usize; 5] = [1, 2, 5, 4, 4];
 
 const USAGE: &str = "\
 shared_factors [--shared N] [--model NAME] [--steps N] [--seed N]
@@ -31,30 +28,6 @@ shared_factors [--shared N] [--model NAME] [--steps N] [--seed N]
   --seed N      of weights, pairs and draws (0)";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// The pictures of a part of the grid, as a data set that is kept in bytes.
-fn pictures(gpu: &Gpu) -> Outcome<FactorImages> {
-    let sizes: Vec<usize> = sprites::SIZES.iter().zip(STRIDES).map(|(size, stride)| size.div_ceil(stride)).collect();
-    let count = sizes.iter().product();
-    let class = |row: usize, factor: usize| {
-        let after: usize = sizes[factor + 1..].iter().product();
-        (row / after % sizes[factor]) as u32
-    };
-    let classes = Array2::from_shape_fn((count, 5), |(row, factor)| class(row, factor));
-    let mut pixels = Vec::with_capacity(count * SIDE * SIDE);
-    for rows in (0..count).collect::<Vec<_>>().chunks(1024) {
-        let factors: Vec<u32> = rows
-            .iter()
-            .flat_map(|&row| (0..5).map(move |f| (row, f)))
-            .map(|(row, f)| class(row, f) * STRIDES[f] as u32)
-            .collect();
-        let drawn = sprites::forward(gpu, &gpu.tensor(&factors, [rows.len(), 5])?, SIDE)?;
-        pixels.extend(drawn.read()?.iter().map(|pixel| (255.0 * pixel).round() as u8));
-    }
-    let named = sprites::FACTORS.iter().zip(&sizes).map(|(name, &size)| Factor { name: (*name).into(), size });
-    let shape = ImageShape { height: SIDE, width: SIDE, channels: 1 };
-    Ok(FactorImages::new("sprites", pixels, shape, named.collect(), classes)?)
-}
 
 fn run(words: &[String]) -> Outcome<()> {
     let (mut shared, mut model, mut steps, mut seed) = (3, Model::HypergeometricVae, 500, 0);
@@ -79,10 +52,10 @@ fn run(words: &[String]) -> Outcome<()> {
         }
     }
     let gpu = Gpu::new(GpuConfig::default())?;
-    let images = pictures(&gpu)?;
+    let images = sprites_grid(SIDE)?;
     println!("{} pictures on {}", images.n_images(), gpu.capabilities());
     let method = WeakSupervision::params(model, shared).steps(steps).learning_rate(1e-3).check()?;
-    let [key, pairs_key] = Key::new(seed).split();
+    let [key, evaluation_key] = Key::new(seed).split();
     let mut observe = |event: &Event| {
         if let Event::Epoch { step, losses, seconds, .. } = event {
             let of = |name: &str| losses.iter().find(|(part, _)| *part == name).map_or(f64::NAN, |(_, value)| *value);
@@ -91,12 +64,17 @@ fn run(words: &[String]) -> Outcome<()> {
     };
     let mut session = Session { observer: Some(&mut observe), ..Session::default() };
     let fitted = method.fit_with(&gpu, &images, key, &mut session)?;
-    let pairs = Pairs::new(&images, shared)?.sample(1000, pairs_key);
-    let shares = fitted.shared_share(&images, &pairs)?;
-    let (truth, n) = (shared as f64 / images.factors().len() as f64, shares.len() as f64);
-    let mean = shares.iter().sum::<f64>() / n;
-    let error = shares.iter().map(|share| (share - truth).powi(2)).sum::<f64>() / n;
-    println!("share of shared dimensions {mean:.3}, of shared factors {truth:.3}; mean squared error {error:.4}");
+    let found = fitted.evaluate(&images, shared, evaluation_key)?;
+    let (share, truth) = (found.share, found.true_share);
+    println!(
+        "share of shared dimensions {share:.3}, of shared factors {truth:.3}; mean squared error {:.4}",
+        found.squared_error
+    );
+    let show = |score: Option<f64>| score.map_or("-".into(), |score| format!("{score:.2}"));
+    for factor in &found.factors {
+        let scores = [factor.shared, factor.independent].map(show);
+        println!("{:<12} known from the shared part {:>5}, from the other {:>5}", factor.name, scores[0], scores[1]);
+    }
     Ok(())
 }
 
