@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use softurn_cli::report::{
-    self, Baseline, Curve, Dataset, Groups, Images, Phase, Projection, ReportData, Scores, Truth, pca,
+    self, Baseline, Curve, Dataset, Groups, Images, Phase, Projection, ReportData, Run, Scores, Truth, pca,
 };
 
 /// A small linear congruential generator: the demo needs noise, not quality.
@@ -124,32 +124,41 @@ fn demo() -> ReportData {
     ReportData {
         title: "digits in 10 groups".into(),
         method: "variational, hypergeometric prior".into(),
-        adapter: "llvmpipe (LLVM 15.0.6, 256 bits)".into(),
-        seed: 0,
-        command: "softurn cluster --data digits --k 10 --prior hypergeometric --out runs/digits".into(),
-        config: config.map(|(key, value)| (key.to_string(), value.to_string())).to_vec(),
         dataset: Dataset { name: "digits".into(), rows, cols: size * size },
         scores: scores(0.921, 0.874, 0.846, 0.213),
         baselines: vec![
             Baseline { name: "k-means".into(), scores: scores(0.792, 0.744, 0.669, 0.182), seconds: 0.41 },
             Baseline { name: "Gaussian mixture".into(), scores: scores(0.781, 0.751, 0.652, 0.171), seconds: 1.32 },
         ],
-        phases: vec![
-            Phase {
-                name: "pretrain".into(),
-                epochs: 50,
-                losses: pretrain,
-                metrics: Vec::new(),
-                seconds: 21.4,
-                samples_per_second: 4198.0,
-            },
-            Phase { name: "cluster".into(), epochs: 100, losses, metrics, seconds: 63.2, samples_per_second: 2843.0 },
-        ],
         latent: Some(projection),
         groups: Groups { k: CLASSES, assignments, confidence, learned: Some(learned) },
         truth: Some(Truth { labels, names: (0..CLASSES).map(|class| class.to_string()).collect(), matching }),
         images: Some(Images::from_values(size, size, 1, &pixels, 0.0, 1.0)),
-        seconds: 84.6,
-        samples_per_second: 3186.0,
+        run: Run {
+            adapter: "llvmpipe (LLVM 15.0.6, 256 bits)".into(),
+            seed: 0,
+            command: "softurn cluster --data digits --k 10 --prior hypergeometric --out runs/digits".into(),
+            config: config.map(|(key, value)| (key.to_string(), value.to_string())).to_vec(),
+            phases: vec![
+                Phase {
+                    name: "pretrain".into(),
+                    epochs: 50,
+                    losses: pretrain,
+                    metrics: Vec::new(),
+                    seconds: 21.4,
+                    samples_per_second: 4198.0,
+                },
+                Phase {
+                    name: "cluster".into(),
+                    epochs: 100,
+                    losses,
+                    metrics,
+                    seconds: 63.2,
+                    samples_per_second: 2843.0,
+                },
+            ],
+            seconds: 84.6,
+            samples_per_second: 3186.0,
+        },
     }
 }

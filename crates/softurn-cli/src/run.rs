@@ -16,7 +16,7 @@ use crate::report::{self, Baseline, Groups, Images, ReportData, Scores, Truth, p
 use crate::rundir::{MODEL, REPORT, RunDir};
 use crate::settings::Configuration;
 use crate::summary::Summary;
-use crate::training::{Trainer, failure, phases};
+use crate::training::{Trainer, failure, phases, run_of};
 
 /// Baselines are shown in the report of a deep run when they cost next to nothing.
 const BASELINE_VALUES: usize = 1 << 20;
@@ -133,7 +133,6 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     for &cluster in &clusters {
         group_sizes[cluster as usize] += 1;
     }
-    let samples_per_second = outcome.samples / outcome.seconds.max(1e-9);
     let mut method = match config.method.as_str() {
         "variational" => format!("variational, {} prior", config.prior),
         ENTROPY => format!("entropy, {} group sizes", config.sizes.as_deref().unwrap_or("learned")),
@@ -142,17 +141,14 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     if outcome.objectives.len() > 1 {
         method += &format!(", best of {} starts", outcome.objectives.len());
     }
+    let phases = if trained { phases(dir)? } else { Vec::new() };
+    let run = run_of(config, config.seed, gpu, phases, (outcome.seconds, outcome.samples));
     let report = ReportData {
         title: format!("{} in {} groups", data.name(), config.k),
         method,
-        adapter: gpu.capabilities().to_string(),
-        seed: config.seed,
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        config: config.rows_of_table(),
         dataset: report::Dataset { name: data.name().into(), rows: data.rows(), cols: data.cols() },
         scores,
         baselines: baselines.clone(),
-        phases: if trained { phases(dir)? } else { Vec::new() },
         latent: Some(pca::project(
             outcome.latent.as_slice().unwrap_or_default(),
             outcome.latent.ncols(),
@@ -168,8 +164,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
             .image()
             .filter(|shape| matches!(shape.channels, 1 | 3))
             .map(|shape| Images::from_values(shape.height, shape.width, shape.channels, data.values(), 0.0, 1.0)),
-        seconds: outcome.seconds,
-        samples_per_second,
+        run,
     };
     dir.write(REPORT, report::render(&report).as_bytes())?;
     Ok(Summary {
@@ -179,7 +174,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         prior: config.prior.to_string(),
         seed: config.seed,
         config_hash: config.hash(),
-        adapter: gpu.capabilities().to_string(),
+        adapter: report.run.adapter,
         rows: data.rows(),
         cols: data.cols(),
         k: config.k,
@@ -190,7 +185,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
         learned_sizes: outcome.learned,
         objectives: outcome.objectives,
         seconds: outcome.seconds,
-        samples_per_second,
+        samples_per_second: report.run.samples_per_second,
     })
 }
 

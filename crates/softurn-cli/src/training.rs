@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
+use softurn::Gpu;
 use softurn::train::{Event, Session};
 
 use crate::args::RunArgs;
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
-use crate::report::{Curve, Phase};
+use crate::report::{Curve, Phase, Run};
 use crate::rundir::{CHECKPOINT, METRICS, RunDir, TIMING};
 use crate::settings::Configuration;
 
@@ -83,6 +84,20 @@ impl<'a> Trainer<'a> {
     /// That.
     pub fn written(&mut self) -> Result<()> {
         mem::replace(&mut self.written, Ok(()))
+    }
+}
+
+/// What a report says of a run, whose training took so many seconds for so many samples.
+pub fn run_of(config: &impl Configuration, seed: u64, gpu: &Gpu, phases: Vec<Phase>, totals: (f64, f64)) -> Run {
+    let (seconds, samples) = totals;
+    Run {
+        adapter: gpu.capabilities().to_string(),
+        seed,
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        config: config.rows_of_table(),
+        phases,
+        seconds,
+        samples_per_second: samples / seconds.max(1e-9),
     }
 }
 

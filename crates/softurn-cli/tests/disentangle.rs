@@ -1,11 +1,13 @@
 //! Real runs of `softurn disentangle`, kept small: the same bits from the same seed and after a kill, a report that shows
 //! what it says, and bad input that leaves nothing behind.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Output;
 
+use common::{read, subcommand, wait};
 use serde_json::Value;
 
 /// Writes an array in the IDX format.
@@ -33,27 +35,12 @@ fn squares(folder: &Path) -> [String; 2] {
     files.map(|file| file.display().to_string())
 }
 
-fn program(words: &str, out: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_softurn"));
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("mesa-shader-cache");
-    command.env("MESA_SHADER_CACHE_DIR", cache).env("NODEVICE_SELECT", "1");
-    command.arg("disentangle").args(words.split_whitespace()).arg("--out").arg(out);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
 fn run(words: &str, out: &Path) -> Output {
-    program(words, out).output().expect("the program starts")
+    common::run(&format!("disentangle {words}"), out)
 }
 
 fn succeed(words: &str, out: &Path) -> Output {
-    let output = run(words, out);
-    assert_eq!(output.status.code(), Some(0), "{words}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
-fn read(out: &Path, name: &str) -> String {
-    fs::read_to_string(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    common::succeed(&format!("disentangle {words}"), out)
 }
 
 fn assert_same(one: &Path, other: &Path) {
@@ -94,13 +81,9 @@ fn the_seed_decides_every_bit_also_after_a_kill() {
     let error = errors.iter().sum::<f64>() / errors.len() as f64;
     assert!(errors.len() >= 100 && (error - number("squared_error")).abs() < 1e-6, "{error}: {summary}");
 
-    let mut child = program(&format!("{words} --steps 300 --quiet"), &killed).spawn().expect("the program starts");
-    let began = Instant::now();
-    while !fs::read_to_string(killed.join("metrics.jsonl")).unwrap_or_default().contains("\"epoch\":1") {
-        assert!(child.try_wait().expect("a child").is_none(), "the run was too quick to be killed");
-        assert!(began.elapsed() < Duration::from_secs(300), "nothing to see after 5 minutes");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let mut child =
+        subcommand(&format!("disentangle {words} --steps 300 --quiet"), &killed).spawn().expect("the program starts");
+    assert!(wait(&mut child, &killed, |text| text.contains("\"epoch\":1")), "the run was too quick to be killed");
     child.kill().expect("a kill");
     child.wait().expect("a child");
     assert!(!killed.join("report.html").exists());

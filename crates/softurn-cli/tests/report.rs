@@ -1,6 +1,10 @@
 //! The report page: complete, self-contained, and safe with whatever names the data has.
 
-use softurn_cli::report::{Baseline, Curve, Dataset, Groups, Images, Phase, ReportData, Scores, Truth, pca, render};
+use softurn::weak_supervision::{Evaluation, FactorScore};
+use softurn_cli::report::disentangle::{self, DisentangleReport, Swap, Traversal};
+use softurn_cli::report::{
+    Baseline, Curve, Dataset, Groups, Images, Phase, ReportData, Run, Scores, Truth, pca, render,
+};
 
 /// Six rows in three groups, of which the last is empty; hostile names throughout.
 fn small() -> ReportData {
@@ -9,21 +13,9 @@ fn small() -> ReportData {
     ReportData {
         title: evil.clone(),
         method: evil.clone(),
-        adapter: evil.clone(),
-        seed: 4,
-        command: evil.clone(),
-        config: vec![(evil.clone(), evil.clone())],
         dataset: Dataset { name: evil.clone(), rows: 6, cols: 4 },
         scores: Scores { accuracy: Some(0.8333), nmi: Some(0.6), ari: Some(0.5), silhouette: None },
         baselines: vec![Baseline { name: evil.clone(), scores: Scores::default(), seconds: 0.5 }],
-        phases: vec![Phase {
-            name: evil.clone(),
-            epochs: 3,
-            losses: vec![curve(&evil), Curve { name: "empty".into(), points: vec![] }],
-            metrics: vec![curve("NMI"), curve("ARI")],
-            seconds: 1.0,
-            samples_per_second: 18.0,
-        }],
         latent: Some(pca::project(&[0.0, 1.0, 2.0, 3.0, 1.0, 0.0, 5.0, 5.0, 6.0, 5.0, 5.0, 6.0], 2, (0..6).collect())),
         groups: Groups {
             k: 3,
@@ -37,8 +29,22 @@ fn small() -> ReportData {
             matching: vec![Some(1), Some(0), None],
         }),
         images: Some(Images { height: 2, width: 2, channels: 1, pixels: vec![7; 24] }),
-        seconds: 1.0,
-        samples_per_second: 18.0,
+        run: Run {
+            adapter: evil.clone(),
+            seed: 4,
+            command: evil.clone(),
+            config: vec![(evil.clone(), evil.clone())],
+            phases: vec![Phase {
+                name: evil.clone(),
+                epochs: 3,
+                losses: vec![curve(&evil), Curve { name: "empty".into(), points: vec![] }],
+                metrics: vec![curve("NMI"), curve("ARI")],
+                seconds: 1.0,
+                samples_per_second: 18.0,
+            }],
+            seconds: 1.0,
+            samples_per_second: 18.0,
+        },
     }
 }
 
@@ -100,10 +106,52 @@ fn a_table_without_labels_leaves_out_what_it_lacks() {
 
 #[test]
 fn a_bare_run_and_many_groups_render() {
-    let bare = ReportData { latent: None, phases: vec![], baselines: vec![], truth: None, images: None, ..small() };
+    let run = Run { phases: vec![], ..small().run };
+    let bare = ReportData { latent: None, run, baselines: vec![], truth: None, images: None, ..small() };
     check_page(&render(&bare));
     let k = 300;
     let groups = Groups { k, assignments: vec![0, 5, 299, 4, 2, 2], confidence: vec![0.1; 6], learned: None };
     let page = render(&ReportData { groups, ..small() });
     check_page(&page);
+}
+
+/// A model of pairs with two latent dimensions and hostile names.
+#[test]
+fn the_page_of_a_model_of_pairs_is_whole_and_safe() {
+    let ReportData { title: evil, run, .. } = small();
+    let images = |count: usize| Images { height: 2, width: 2, channels: 1, pixels: vec![7; 4 * count] };
+    let factor = |shared| FactorScore { name: evil.clone(), shared, independent: Some(-0.125) };
+    let evaluation = Evaluation {
+        pairs: vec![[0, 1], [2, 3]],
+        shares: vec![0.5, f64::NAN],
+        share: 0.5,
+        true_share: 0.5,
+        squared_error: 0.0,
+        factors: vec![factor(Some(0.75)), factor(None)],
+        shared_accuracy: None,
+        independent_accuracy: Some(-0.125),
+        disentanglement: 0.25,
+        completeness: 0.25,
+        informativeness: 0.25,
+        mig: 0.25,
+    };
+    let traversal =
+        |dimension| Traversal { dimension, deviation: dimension as f64, values: vec![-1.0, 1.0], images: images(2) };
+    let page = disentangle::render(&DisentangleReport {
+        data: format!("folder/{evil}"),
+        images: 4,
+        shared: [1, 2],
+        model: evil.clone(),
+        evaluation,
+        traversals: vec![traversal(0), traversal(1)],
+        swaps: vec![Swap { images: images(6), shared: vec![evil.clone()], share: 0.5 }],
+        run,
+    });
+    check_page(&page);
+    assert_eq!(page.matches("data:image/png;base64,").count(), 2 * 2 + 6);
+    // The dimension that varies most stands first.
+    assert!(page.find("dimension 1 at") < page.find("dimension 0 at"));
+    for part in ["1 of 2 factors shared", "-0.125", "0.750", "id=\"training\"", "id=\"run\""] {
+        assert!(page.contains(part), "{part}");
+    }
 }

@@ -1,12 +1,15 @@
 //! Real runs, kept small: the same bits from the same seed and after every kind of stop, and bad input that leaves nothing
 //! behind.
 
+mod common;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use common::{read, subcommand, wait};
 use serde_json::Value;
 
 /// A small network on the first digits.
@@ -16,29 +19,12 @@ fn program(words: &str, out: &Path) -> Command {
     subcommand(&format!("cluster {words}"), out)
 }
 
-fn subcommand(words: &str, out: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_softurn"));
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("mesa-shader-cache");
-    command.env("MESA_SHADER_CACHE_DIR", cache);
-    // Mesa's device-select layer writes to standard error where XDG_RUNTIME_DIR is unset.
-    command.env("NODEVICE_SELECT", "1");
-    command.args(words.split_whitespace()).arg("--out").arg(out);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
 fn run(words: &str, out: &Path) -> Output {
-    program(words, out).output().expect("the program starts")
+    common::run(&format!("cluster {words}"), out)
 }
 
 fn succeed(words: &str, out: &Path) -> Output {
-    let output = run(words, out);
-    assert_eq!(output.status.code(), Some(0), "{words}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
-fn read(out: &Path, name: &str) -> String {
-    fs::read_to_string(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    common::succeed(&format!("cluster {words}"), out)
 }
 
 /// Header, whose keys have no order, and the bytes of the tensors.
@@ -96,21 +82,6 @@ fn starts_are_resumed_where_they_were_stopped() {
     let again = summary(succeed("--resume --json --quiet", &stopped));
     assert_same(&whole, &stopped);
     assert_eq!((&again["objectives"], &again["scores"]), (&first["objectives"], &first["scores"]));
-}
-
-/// Waits until the run has written what `ready` looks for; false if it ended before.
-fn wait(child: &mut Child, out: &Path, ready: impl Fn(&str) -> bool) -> bool {
-    let began = Instant::now();
-    loop {
-        assert!(began.elapsed() < Duration::from_secs(300), "nothing to see after 5 minutes");
-        if ready(&fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default()) {
-            return child.try_wait().expect("a child").is_none();
-        }
-        if child.try_wait().expect("a child").is_some() {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Phase and epoch of the checkpoint.

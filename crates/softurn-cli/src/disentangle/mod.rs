@@ -20,7 +20,7 @@ use crate::report::format::{score, seconds, thousands};
 use crate::run::open;
 use crate::rundir::{MODEL, PAIRS, REPORT};
 use crate::settings::Configuration;
-use crate::training::{Trainer, failure, phases, totals};
+use crate::training::{Trainer, failure, phases, run_of, totals};
 use config::{Averaging, Config, Model};
 
 /// Images whose latent means say how much a dimension varies.
@@ -96,8 +96,7 @@ pub fn disentangle(args: &DisentangleArgs, stop: &AtomicBool) -> Result<Summary>
     method.check_data(&images).map_err(failure)?;
     let gpu = open(config.adapter.as_deref())?;
     let mut trainer = Trainer::new(&args.run, stop);
-    let adapter = gpu.capabilities().to_string();
-    trainer.progress.note(&format!("{} images of {} on {adapter}", images.n_images(), images.name()));
+    trainer.progress.note(&format!("{} images of {} on {}", images.n_images(), images.name(), gpu.capabilities()));
     let dir = trainer.directory(&config)?;
     let [key, evaluation_key, picture_key] = Key::new(config.seed).split();
     let fitted = trainer
@@ -108,22 +107,16 @@ pub fn disentangle(args: &DisentangleArgs, stop: &AtomicBool) -> Result<Summary>
     fitted.save(&dir.file(MODEL)).map_err(failure)?;
     let evaluation = fitted.evaluate(&images, config.shared, evaluation_key).map_err(failure)?;
     dir.write(PAIRS, pairs_table(&evaluation).as_bytes())?;
-    let (seconds, pairs) = totals(&dir)?;
+    let run = run_of(&config, config.seed, &gpu, phases(&dir)?, totals(&dir)?);
     let report = DisentangleReport {
         data: images.name().to_owned(),
         images: images.n_images(),
         shared: [config.shared, images.factors().len()],
         model: in_words(&config),
-        adapter: adapter.clone(),
-        seed: config.seed,
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        config: config.rows_of_table(),
         evaluation: evaluation.clone(),
-        phases: phases(&dir)?,
         traversals: traversals(&fitted, &images, picture_key)?,
         swaps: swaps(&fitted, &images, config.shared, picture_key)?,
-        seconds,
-        pairs_per_second: pairs / seconds.max(1e-9),
+        run,
     };
     dir.write(REPORT, render(&report).as_bytes())?;
     Ok(Summary {
@@ -133,11 +126,11 @@ pub fn disentangle(args: &DisentangleArgs, stop: &AtomicBool) -> Result<Summary>
         shared: config.shared,
         seed: config.seed,
         config_hash: config.hash(),
-        adapter,
+        adapter: report.run.adapter,
         images: images.n_images(),
         evaluation,
-        seconds,
-        pairs_per_second: report.pairs_per_second,
+        seconds: report.run.seconds,
+        pairs_per_second: report.run.samples_per_second,
     })
 }
 

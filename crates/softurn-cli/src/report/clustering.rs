@@ -71,8 +71,8 @@ pub fn header(data: &ReportData) -> String {
         data.dataset.name.clone(),
         format!("{} of {shape}", plural(data.dataset.rows, "row")),
         data.method.clone(),
-        format!("seed {}", data.seed),
-        data.adapter.clone(),
+        format!("seed {}", data.run.seed),
+        data.run.adapter.clone(),
     ];
     parts::header(&data.title, &facts)
 }
@@ -90,8 +90,8 @@ pub fn scores(data: &ReportData) -> String {
             figures += &figure(name, &score(value), note);
         }
     }
-    let rate = format!("{} samples per second", thousands(data.samples_per_second.round() as u64));
-    figures += &figure("Training", &seconds(data.seconds), &rate);
+    let rate = format!("{} samples per second", thousands(data.run.samples_per_second.round() as u64));
+    figures += &figure("Training", &seconds(data.run.seconds), &rate);
     let mut html = format!("<dl class=\"figures\">{figures}</dl>\n");
 
     if !data.baselines.is_empty() {
@@ -111,7 +111,7 @@ pub fn scores(data: &ReportData) -> String {
                 seconds(time),
             );
         };
-        row(&data.method, &data.scores, data.seconds, " class=\"ours\"");
+        row(&data.method, &data.scores, data.run.seconds, " class=\"ours\"");
         for baseline in &data.baselines {
             row(&baseline.name, &baseline.scores, baseline.seconds, "");
         }
@@ -278,7 +278,7 @@ pub fn samples(data: &ReportData) -> String {
         return String::new();
     };
     let per_row = (MAX_IMAGES / (2 * data.groups.k).max(1)).clamp(4, 12);
-    let picked = image::pick(&data.groups.assignments, &data.groups.confidence, data.groups.k, per_row, data.seed);
+    let picked = image::pick(&data.groups.assignments, &data.groups.confidence, data.groups.k, per_row, data.run.seed);
     let sizes = data.group_counts();
     let mut cards = String::new();
     for group in data.ordered_groups() {

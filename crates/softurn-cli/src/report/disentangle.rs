@@ -4,7 +4,7 @@ use softurn::weak_supervision::Evaluation;
 
 use super::format::{escape, score, seconds, significant, thousands};
 use super::parts::{self, figure, plural, section};
-use super::{Images, Phase, chart};
+use super::{Images, Run, chart};
 
 /// Everything that the page shows.
 #[derive(Debug, Clone)]
@@ -17,26 +17,14 @@ pub struct DisentangleReport {
     pub shared: [usize; 2],
     /// The model in words.
     pub model: String,
-    /// Adapter that did the work.
-    pub adapter: String,
-    /// Seed of every random number.
-    pub seed: u64,
-    /// The command line.
-    pub command: String,
-    /// Keys and values of the configuration.
-    pub config: Vec<(String, String)>,
     /// Scores on fresh pairs.
     pub evaluation: Evaluation,
-    /// What was trained.
-    pub phases: Vec<Phase>,
     /// One for every latent dimension.
     pub traversals: Vec<Traversal>,
     /// Of some pairs.
     pub swaps: Vec<Swap>,
-    /// Wall time of the training.
-    pub seconds: f64,
-    /// Pairs processed per second of training.
-    pub pairs_per_second: f64,
+    /// How it was found.
+    pub run: Run,
 }
 
 /// One image decoded with one latent dimension at other values.
@@ -73,8 +61,8 @@ pub fn render(report: &DisentangleReport) -> String {
         plural(report.images, "image"),
         report.model.clone(),
         plural(report.traversals.len(), "latent dimension"),
-        format!("seed {}", report.seed),
-        report.adapter.clone(),
+        format!("seed {}", report.run.seed),
+        report.run.adapter.clone(),
     ];
     let body = [
         parts::header(&title, &facts),
@@ -83,8 +71,8 @@ pub fn render(report: &DisentangleReport) -> String {
         factors(report),
         traversals(report),
         swaps(report),
-        parts::training(&report.phases),
-        parts::run(&report.command, &report.config, &report.adapter),
+        parts::training(&report.run),
+        parts::how(&report.run),
     ]
     .concat();
     parts::page(&title, &body)
@@ -94,7 +82,7 @@ pub fn render(report: &DisentangleReport) -> String {
 fn scores(report: &DisentangleReport) -> String {
     let e = &report.evaluation;
     let truth = format!("of the dimensions; {} of the factors", significant(e.true_share, 3));
-    let rate = format!("{} pairs per second", thousands(report.pairs_per_second.round() as u64));
+    let rate = format!("{} pairs per second", thousands(report.run.samples_per_second.round() as u64));
     let figures = [
         figure("Shared", &format!("{:.3}", e.share), &truth),
         figure("Squared error", &format!("{:.4}", e.squared_error), "of that share, mean over pairs"),
@@ -102,7 +90,7 @@ fn scores(report: &DisentangleReport) -> String {
         figure("Independent part", &score(e.independent_accuracy), "tells the others"),
         figure("DCI", &format!("{:.3}", e.disentanglement), "disentanglement"),
         figure("MIG", &format!("{:.3}", e.mig), "mutual information gap"),
-        figure("Training", &seconds(report.seconds), &rate),
+        figure("Training", &seconds(report.run.seconds), &rate),
     ];
     format!("<section id=\"scores\">\n<dl class=\"figures\">{}</dl>\n</section>\n", figures.concat())
 }

@@ -25,22 +25,12 @@ pub struct ReportData {
     pub title: String,
     /// Method and prior in words, such as `variational, hypergeometric prior`.
     pub method: String,
-    /// Adapter that did the work.
-    pub adapter: String,
-    /// Seed of every random number.
-    pub seed: u64,
-    /// The command line.
-    pub command: String,
-    /// Keys and values of the configuration.
-    pub config: Vec<(String, String)>,
     /// The data.
     pub dataset: Dataset,
     /// Scores of the last epoch.
     pub scores: Scores,
     /// The same scores for simpler methods.
     pub baselines: Vec<Baseline>,
-    /// What was trained, in order.
-    pub phases: Vec<Phase>,
     /// Latent means in the plane, of all rows or some: see [`pca::project`].
     pub latent: Option<Projection>,
     /// The clustering.
@@ -49,9 +39,26 @@ pub struct ReportData {
     pub truth: Option<Truth>,
     /// All rows as images, where they are images.
     pub images: Option<Images>,
+    /// How it was found.
+    pub run: Run,
+}
+
+/// A run as every report tells of it.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Adapter that did the work.
+    pub adapter: String,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// The command line.
+    pub command: String,
+    /// Keys and values of the configuration.
+    pub config: Vec<(String, String)>,
+    /// What was trained, in order.
+    pub phases: Vec<Phase>,
     /// Wall time of the training.
     pub seconds: f64,
-    /// Rows processed per second of training.
+    /// Rows, or pairs of them, processed per second of training.
     pub samples_per_second: f64,
 }
 
@@ -140,8 +147,8 @@ pub fn render(data: &ReportData) -> String {
         clustering::latent(data),
         clustering::samples(data),
         clustering::confusion(data),
-        parts::training(&data.phases),
-        parts::run(&data.command, &data.config, &data.adapter),
+        parts::training(&data.run),
+        parts::how(&data.run),
     ]
     .concat();
     parts::page(&data.title, &body)

@@ -1,6 +1,6 @@
 //! What all reports are made of: the page, its head, sections, curves, and how to do the run again.
 
-use super::Phase;
+use super::Run;
 use super::chart;
 use super::format::{escape, seconds, significant, thousands};
 
@@ -43,9 +43,9 @@ pub fn figure(name: &str, value: &str, note: &str) -> String {
 }
 
 /// Curves of every phase.
-pub fn training(phases: &[Phase]) -> String {
+pub fn training(run: &Run) -> String {
     let mut content = String::new();
-    for phase in phases {
+    for phase in &run.phases {
         let mut charts = String::new();
         if phase.metrics.iter().any(|curve| !curve.points.is_empty()) {
             let lowest = phase.metrics.iter().flat_map(|curve| &curve.points).map(|point| point.1).fold(0.0, f64::min);
@@ -83,16 +83,17 @@ pub fn training(phases: &[Phase]) -> String {
 }
 
 /// How to do it again.
-pub fn run(command: &str, config: &[(String, String)], adapter: &str) -> String {
-    let rows: String = config
+pub fn how(run: &Run) -> String {
+    let rows: String = run
+        .config
         .iter()
         .map(|(key, value)| format!("<tr><th>{}</th><td>{}</td></tr>\n", escape(key), escape(value)))
         .collect();
     let content = format!(
         "<pre><code>{}</code></pre>\n<table class=\"config\"><tbody>\n{rows}</tbody></table>\n",
-        escape(command)
+        escape(&run.command)
     );
-    let lead = format!("The same command on {} gives the same figures to the last bit.", escape(adapter));
+    let lead = format!("The same command on {} gives the same figures to the last bit.", escape(&run.adapter));
     section("run", "This run", &lead, &content)
         + &format!("<footer>Made by softurn {}. This page needs no network.</footer>\n", env!("CARGO_PKG_VERSION"))
 }
