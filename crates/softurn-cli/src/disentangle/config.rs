@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use softurn::data::{self, FactorImages};
 use softurn::weak_supervision::{self, WeakSupervision};
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
 use crate::settings::{Configuration, count, flag, positive};
@@ -42,6 +42,16 @@ pub enum Averaging {
     Precision,
 }
 
+/// How often the divergence of a shared dimension from its prior counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Counting {
+    /// Once: the evidence lower bound of the pair
+    Once,
+    /// For both views, as in the published code of AdaVAE
+    Twice,
+}
+
 /// Settings that a person gave; what is absent falls back to the next layer.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +79,9 @@ pub struct Settings {
     /// What the views agree on in a shared dimension [default: mean]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub averaging: Option<Averaging>,
+    /// How often the divergence of a shared dimension from the prior counts; ada and label: twice [default: once]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub counting: Option<Counting>,
     /// Width of the latent space [default: 10]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
@@ -115,6 +128,8 @@ pub struct Config {
     pub model: Model,
     /// What the views agree on in a shared dimension.
     pub averaging: Averaging,
+    /// How often the divergence of a shared dimension counts.
+    pub counting: Counting,
     /// Width of the latent space.
     pub latent: usize,
     /// Weight of the latents' divergence from the prior.
@@ -144,6 +159,7 @@ impl Configuration for Config {
         "shared",
         "model",
         "averaging",
+        "counting",
         "latent",
         "beta",
         "steps",
@@ -155,10 +171,12 @@ impl Configuration for Config {
     ];
     const REQUIRED: &'static [&'static str] = &["data", "shared"];
 
-    fn defaults(_: &Table) -> Settings {
+    fn defaults(given: &Table) -> Settings {
+        let fixed = given.get("model").and_then(Value::as_str).is_some_and(|model| ["ada", "label"].contains(&model));
         Settings {
             model: Some(Model::Hypergeometric),
             averaging: Some(Averaging::Mean),
+            counting: Some(if fixed { Counting::Twice } else { Counting::Once }),
             latent: Some(10),
             beta: Some(1.0),
             steps: Some(300_000),
@@ -205,8 +223,13 @@ impl Config {
             Averaging::Mean => weak_supervision::Averaging::Mean,
             Averaging::Precision => weak_supervision::Averaging::Precision,
         };
+        let counting = match self.counting {
+            Counting::Once => weak_supervision::Counting::Once,
+            Counting::Twice => weak_supervision::Counting::Twice,
+        };
         WeakSupervision::params(model, self.shared)
             .averaging(averaging)
+            .counting(counting)
             .latent(self.latent)
             .beta(self.beta as f32)
             .steps(self.steps)

@@ -8,7 +8,7 @@ use softurn_kernels::ops::relaxed_sort::{Kind, Relaxation};
 use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::network::Network;
-use super::{Averaging, Model, Params, STEPS};
+use super::{Averaging, Counting, Model, Params, STEPS};
 use crate::data::{FactorImages, ImageShape, Pairs};
 use crate::distributions::{MultivariateFisherHypergeometric, RandomPartition, Temperature};
 use crate::nn::Linear;
@@ -303,7 +303,15 @@ impl Objective for Training<'_> {
         let ([mean, log_variance], sharing) = learner.aggregate(tape, parameters, &posteriors, sharing_key)?;
         let [z, divergence] = mean.gaussian(&log_variance, latent_key)?;
         let reconstruction = learner.network.decode(tape, parameters, &z)?.bernoulli_loss(&x)?.mean()?;
-        let divergence = divergence.sum()?.affine(1.0 / rows as f32, 0.0)?;
+        let mut divergence = divergence.sum()?;
+        if learner.params.counting == Counting::Once {
+            let [_, second] = learner.constants(tape.gpu(), rows / 2)?.views;
+            let (mean, log_variance) = (mean.gather(&second)?, log_variance.gather(&second)?);
+            let both = (mean.square()? + &log_variance.exp()?)?;
+            let of_prior = (both - &log_variance)?.affine(0.5, -0.5)?;
+            divergence = (divergence - &(&sharing.mask * &of_prior)?.sum()?)?;
+        }
+        let divergence = divergence.affine(1.0 / rows as f32, 0.0)?;
         let loss = (&reconstruction + &divergence.affine(learner.params.beta, 0.0)?)?;
         let number = sharing.number.mean()?;
         Ok(vec![("loss", loss), ("reconstruction", reconstruction), ("divergence", divergence), ("shared", number)])

@@ -2,8 +2,9 @@
 //!
 //! A variational autoencoder sees two images that share some factors, and decides for each latent dimension whether the two
 //! views share it: shared dimensions have one posterior, the average of both views', the others their own. Then both views
-//! are decoded, and `½ Σ_v (E[-log p(x_v | z_v)] + β KL(q(z_v) ‖ N(0, 1)))` is minimised. The models differ in how the number of shared
-//! dimensions is found ([`Model`]):
+//! are decoded, and `½ Σ_v (E[-log p(x_v | z_v)] + β KL(q(z_v) ‖ N(0, 1)))` is minimised, in which the divergence of a shared
+//! dimension may count once instead of for both views ([`Counting`]). The models differ in how the number of shared dimensions is found
+//! ([`Model`]):
 //!
 //! * [`Model::LabelVae`] is told;
 //! * [`Model::AdaVae`] takes the dimensions whose divergence between both posteriors is below the middle of its range (Locatello et
@@ -31,7 +32,7 @@ use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::{Gpu, Key};
 
 pub use evaluation::{Evaluation, FactorScore};
-pub use params::{Averaging, Model, Params};
+pub use params::{Averaging, Counting, Model, Params};
 
 use self::loss::{Learner, Training, views};
 use crate::data::{FactorImages, ImageShape};

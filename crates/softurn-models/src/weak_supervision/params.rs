@@ -31,12 +31,24 @@ pub enum Averaging {
     Precision,
 }
 
+/// How often the divergence of a shared dimension from its prior counts in a pair's loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counting {
+    /// Once, as both views have one latent there: the evidence lower bound of the pair. To share pays, and the default
+    /// of models that learn how much is shared.
+    Once,
+    /// For both views, as in the published code of AdaVAE: a looser bound, under which to share never pays. The default of
+    /// models whose number of shared dimensions has no gradient.
+    Twice,
+}
+
 /// Settings; [`Params::check`] turns them into a method that can be fitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub(super) model: Model,
     pub(super) shared: usize,
     pub(super) averaging: Averaging,
+    pub(super) counting: Counting,
     pub(super) latent: usize,
     pub(super) beta: f32,
     pub(super) batch: usize,
@@ -51,6 +63,10 @@ impl Params {
             model,
             shared,
             averaging: Averaging::default(),
+            counting: match model {
+                Model::HypergeometricVae | Model::PartitionVae => Counting::Once,
+                Model::LabelVae | Model::AdaVae => Counting::Twice,
+            },
             latent: 10,
             beta: 1.0,
             batch: 64,
@@ -63,6 +79,12 @@ impl Params {
     /// What the views agree on in a dimension that they share.
     pub fn averaging(mut self, averaging: Averaging) -> Self {
         self.averaging = averaging;
+        self
+    }
+
+    /// How often the divergence of a shared dimension counts.
+    pub fn counting(mut self, counting: Counting) -> Self {
+        self.counting = counting;
         self
     }
 
