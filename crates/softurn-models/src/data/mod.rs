@@ -23,6 +23,7 @@ mod factors;
 #[cfg(test)]
 mod factors_tests;
 mod idx;
+mod label_sets;
 mod npy;
 mod npz;
 mod pairs;
@@ -39,6 +40,7 @@ pub use dataset::{Dataset, ImageShape, Kind, Labels};
 pub use embedded::{digits, iris, wine};
 pub use error::{Argument, DataError};
 pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images, sprites_grid};
+pub use label_sets::LabelSets;
 pub use pairs::Pairs;
 pub use sprites::load_sprites;
 use stream::{Origin, Stream, ends_with};

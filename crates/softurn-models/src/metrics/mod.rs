@@ -4,6 +4,8 @@
 //! Scores of a representation against the known factors of its rows: a linear probe ([`LinearProbe`], with balanced
 //! accuracies), the [mutual information gap](mutual_information_gap), disentanglement and completeness ([`dci`]).
 //!
+//! Scores of several labels to a row: F1, subset accuracy and the error of their number ([`label_set_scores`]), [`precision_at`].
+//!
 //! Labels of a clustering are any `u32`; only which rows share one matters, so every score of it is the same under renaming.
 //!
 //! ```
@@ -21,6 +23,7 @@ mod balanced_accuracy;
 mod contingency;
 mod factors;
 mod information;
+mod label_sets;
 mod rand_index;
 mod silhouette;
 #[cfg(test)]
@@ -33,6 +36,7 @@ pub use factors::{
     Dci, FittedProbe, InformationGap, LinearProbe, ProbeParams, ProbeScore, dci, mutual_information_gap,
 };
 pub use information::normalized_mutual_information;
+pub use label_sets::{LabelSetScores, label_set_scores, precision_at};
 pub use rand_index::adjusted_rand_index;
 pub use silhouette::{silhouette, silhouette_sampled};
 
