@@ -46,7 +46,7 @@ pub enum Averaging {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Counting {
-    /// Once: the evidence lower bound of the pair
+    /// As both views have one latent there: the evidence lower bound of the pair
     Once,
     /// For both views, as in the published code of AdaVAE
     Twice,
