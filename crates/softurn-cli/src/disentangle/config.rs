@@ -189,12 +189,7 @@ impl Configuration for Config {
     }
 
     fn check(&self) -> Result<()> {
-        for (key, value) in [("latent", self.latent), ("steps", self.steps), ("batch", self.batch)] {
-            positive(key, value as f64)?;
-        }
         positive("reduce", self.reduce.unwrap_or(1) as f64)?;
-        positive("learning_rate", self.learning_rate)?;
-        positive("temperature", self.temperature)?;
         if self.factors.is_some() && self.factor_sizes.is_some() {
             return Err(Failure::bad_input("--factor-sizes", "cannot be used together with --factors"));
         }
@@ -203,6 +198,7 @@ impl Configuration for Config {
                 return Err(Failure::bad_input(flag(key), format!("--data {SPRITES} knows its factors")));
             }
         }
+        // The rest is what the method itself checks.
         self.method().map(drop)
     }
 }

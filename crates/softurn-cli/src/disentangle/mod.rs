@@ -92,7 +92,7 @@ pub fn disentangle(args: &DisentangleArgs, stop: &AtomicBool) -> Result<Summary>
     let config = Config::of_run(&args.settings, &args.run)?;
     let method = config.method()?;
     let images = config.load()?;
-    Pairs::new(&images, config.shared).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let pairs = Pairs::new(&images, config.shared).map_err(|error| Failure::BadInput(error.to_string()))?;
     method.check_data(&images).map_err(failure)?;
     let gpu = open(config.adapter.as_deref())?;
     let mut trainer = Trainer::new(&args.run, stop);
@@ -115,7 +115,7 @@ pub fn disentangle(args: &DisentangleArgs, stop: &AtomicBool) -> Result<Summary>
         model: in_words(&config),
         evaluation: evaluation.clone(),
         traversals: traversals(&fitted, &images, picture_key)?,
-        swaps: swaps(&fitted, &images, config.shared, picture_key)?,
+        swaps: swaps(&fitted, &images, pairs, picture_key)?,
         run,
     };
     dir.write(REPORT, render(&report).as_bytes())?;
@@ -192,10 +192,9 @@ fn traversals(fitted: &FittedWeakSupervision, images: &FactorImages, key: Key) -
 }
 
 /// Pairs, decoded as they are, and with the shared part of one view and the rest of the other.
-fn swaps(fitted: &FittedWeakSupervision, images: &FactorImages, shared: usize, key: Key) -> Result<Vec<Swap>> {
+fn swaps(fitted: &FittedWeakSupervision, images: &FactorImages, pairs: Pairs<'_>, key: Key) -> Result<Vec<Swap>> {
     let [pairs_key, parts_key] = key.split();
-    let pairs =
-        Pairs::new(images, shared).map_err(|error| Failure::BadInput(error.to_string()))?.sample(SWAPS, pairs_key);
+    let pairs = pairs.sample(SWAPS, pairs_key);
     let shares = fitted.shared_share(images, &pairs).map_err(failure)?;
     let dimensions = fitted.shared_dimensions(images, &pairs, parts_key).map_err(failure)?;
     let [first, second] = [0, 1].map(|view| {
