@@ -15,6 +15,7 @@ mod gumbel_softmax;
 mod label_loss;
 mod log_sum_exp;
 mod matmul;
+mod nested_subset;
 mod plackett_luce;
 mod reduce;
 mod relaxed_sort;

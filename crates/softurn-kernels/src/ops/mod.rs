@@ -17,6 +17,7 @@ pub mod gumbel_softmax;
 pub mod label_loss;
 pub mod log_sum_exp;
 pub mod matmul;
+pub mod nested_subset;
 pub mod one_hot;
 pub mod plackett_luce;
 pub mod random;
