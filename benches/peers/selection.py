@@ -26,6 +26,7 @@ OPS = {
     "gumbel_top_k": SELECT,
     "relaxed_top_k": SELECT,
     "sigmoid_top_k": SELECT,
+    "nested_subset": "256x128x8,256x1024x8,256x4096x16,256x4096x32",
     "subset_marginals": "1024x128x8,1024x1024x8",
     "neural_sort": SORT,
     "soft_sort": SORT,
@@ -33,7 +34,7 @@ OPS = {
     "sparsemax": "1024x4096x1",
     "entmax15": "1024x4096x1",
 }
-NOISY = ("gumbel_softmax", "gumbel_top_k", "relaxed_top_k", "sigmoid_top_k", "partition")
+NOISY = ("gumbel_softmax", "gumbel_top_k", "relaxed_top_k", "sigmoid_top_k", "nested_subset", "partition")
 TAU = 0.5
 MEGABYTE = 1 << 20
 BLOCK_S = 0.3
@@ -55,6 +56,16 @@ def torch_forms():
             y = (z / TAU).softmax(1)
             chosen = chosen + y
         return chosen
+
+    def nested_subset(z, k, counts):
+        # counts [rows, k]: of 1 .. k elements
+        used = (counts / TAU).softmax(1).flip(1).cumsum(1).flip(1)
+        mask = 0
+        for slot in range(k):
+            y = (z / TAU).softmax(1)
+            mask = mask + used[:, slot : slot + 1] * y
+            z = z + (1 - y).clamp(min=1e-6).log()
+        return mask
 
     def sigmoid_top_k(z, k):
         with torch.no_grad():
@@ -133,6 +144,7 @@ def torch_forms():
         "gumbel_top_k": gumbel_top_k,
         "relaxed_top_k": relaxed_top_k,
         "sigmoid_top_k": sigmoid_top_k,
+        "nested_subset": nested_subset,
         "subset_marginals": subset_marginals,
         "neural_sort": lambda s, k, x, tau=TAU: neural_sort_matrix(s, tau) @ x,
         "soft_sort": lambda s, k, x, tau=TAU: soft_sort_matrix(s, tau) @ x,
@@ -156,6 +168,16 @@ def jax_forms():
             return (z + jnp.log(jnp.maximum(1 - y, jnp.finfo(z.dtype).tiny)), chosen + y), None
 
         return jax.lax.scan(choose, (z, jnp.zeros_like(z)), length=k)[0][1]
+
+    def nested_subset(z, k, counts):
+        used = jnp.cumsum(jax.nn.softmax(counts / TAU)[:, ::-1], 1)[:, ::-1]
+
+        def choose(carry, used):
+            z, mask = carry
+            y = jax.nn.softmax(z / TAU)
+            return (z + jnp.log(jnp.maximum(1 - y, 1e-6)), mask + used[:, None] * y), None
+
+        return jax.lax.scan(choose, (z, jnp.zeros_like(z)), used.T)[0][1]
 
     def sigmoid_top_k(z, k):
         fixed = constant(z)
@@ -231,6 +253,7 @@ def jax_forms():
         "gumbel_top_k": lambda z, k: jax.lax.top_k(z, k)[0],
         "relaxed_top_k": relaxed_top_k,
         "sigmoid_top_k": sigmoid_top_k,
+        "nested_subset": nested_subset,
         "subset_marginals": subset_marginals,
         "neural_sort": lambda s, k, x, tau=TAU: neural_sort_matrix(s, tau) @ x,
         "soft_sort": lambda s, k, x, tau=TAU: soft_sort_matrix(s, tau) @ x,
@@ -252,7 +275,8 @@ def torch_cell(op, rows, n, k):
         form = lambda x, k: F.gumbel_softmax(x, TAU)
     elif op in NOISY:
         quiet = form
-        form = lambda x, k, *rest: quiet(x - torch.empty_like(x).exponential_().log(), k, *rest)
+        noisy = lambda x: x - torch.empty_like(x).exponential_().log()
+        form = lambda x, k, *rest: quiet(noisy(x), k, *(map(noisy, rest) if op == "nested_subset" else rest))
     elif op in ("sparsemax", "entmax15") and importlib.util.find_spec("entmax"):
         import entmax
 
@@ -262,6 +286,8 @@ def torch_cell(op, rows, n, k):
     if op == "partition":
         sizes = n / k + torch.rand(rows, k, 1) - 0.5
         leaves.append((sizes - 0.5 - torch.arange(n)).sigmoid().requires_grad_())
+    if op == "nested_subset":
+        leaves.append(torch.randn(rows, k, requires_grad=True))
     rest = [torch.randn(rows, n, k)] if op.endswith("sort") else []
     shape = {"gumbel_top_k": (rows, k), "partition": (rows, k, n)}.get(op, rest[0].shape if rest else (rows, n))
     cotangent = torch.randn(shape)
@@ -289,6 +315,8 @@ def jax_cell(op, rows, n, k):
     def noisy(seed, scores, *rest):
         if op in NOISY:
             scores = scores + jax.random.gumbel(jax.random.key(seed), scores.shape, scores.dtype)
+        if op == "nested_subset":
+            rest = [rest[0] + jax.random.gumbel(jax.random.key(seed + 64), rest[0].shape, scores.dtype)]
         return form(scores, k, *rest)
 
     def gradient(seed, leaves, rest, cotangent):
@@ -300,6 +328,8 @@ def jax_cell(op, rows, n, k):
     if op == "partition":
         sizes = n / k + jax.random.uniform(jax.random.key(2), (rows, k, 1), "float32") - 0.5
         leaves.append(jax.nn.sigmoid(sizes - 0.5 - jnp.arange(n)).astype("float32"))
+    if op == "nested_subset":
+        leaves.append(normal(2, (rows, k)))
     rest = [normal(3, (rows, n, k))] if op.endswith("sort") else []
     shape = {"gumbel_top_k": (rows, k), "partition": (rows, k, n)}.get(op, rest[0].shape if rest else (rows, n))
     cotangent = normal(4, shape)
@@ -412,7 +442,8 @@ def check(with_jax):
     scores = torch.randn(rows, n, dtype=torch.float64)
     features = torch.randn(rows, n, 2, dtype=torch.float64)
     masks = torch.rand(rows, k, n, dtype=torch.float64).sort(2, descending=True).values
-    rest = {"neural_sort": [features], "soft_sort": [features], "partition": [masks]}
+    counts = torch.randn(rows, k, dtype=torch.float64)
+    rest = {"neural_sort": [features], "soft_sort": [features], "partition": [masks], "nested_subset": [counts]}
 
     subsets = torch.tensor([[i in chosen for i in range(n)] for chosen in itertools.combinations(range(n), k)]).double()
     truth = (scores @ subsets.T).softmax(1) @ subsets
@@ -420,6 +451,9 @@ def check(with_jax):
     expect("subset_marginals against enumeration", (marginals - truth).abs().max(), 1e-12)
     for op, total in (("sigmoid_top_k", k), ("relaxed_top_k", k), ("sparsemax", 1), ("entmax15", 1)):
         expect(f"{op}, sum of a row", (forms[op](scores, k).sum(1) - total).abs().max(), 1e-9)
+    mean = (counts / TAU).softmax(1) @ torch.arange(1, k + 1, dtype=torch.float64)
+    masks_of = forms["nested_subset"](scores, k, counts).sum(1)
+    expect("nested_subset, sum of a row against the mean count", (masks_of - mean).abs().max(), 1e-9)
     order = scores.argsort(1, descending=True)
     sorted_features = features.gather(1, order[:, :, None].expand(-1, -1, 2))
     for op in ("neural_sort", "soft_sort"):

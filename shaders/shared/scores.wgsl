@@ -1,12 +1,5 @@
-// Scores of the elements of a row, four at a time: x - max x + g, with g of the Gumbel law. Element c of a row has word c mod 4 of counter
-// (c / 4, row, 0, 3), made again wherever it is needed: what is drawn with the same key agrees, whatever draws it.
-#import fours
-#import math
-#import random
-
-override NOISE: u32 = 1u; // 0: none, 1: from the key, 2: given
-
-const STREAM: u32 = 3u;
+// Scores of the elements of a row (shared/score), four at a time.
+#import score
 
 @group(0) @binding(0) var<storage, read> x: array<f32>; // [rows, cols]
 @group(0) @binding(1) var<storage, read> noise: array<f32>; // [rows, cols], read where NOISE is 2
@@ -23,18 +16,11 @@ fn load4(row: Row, c: u32) -> vec4<f32> {
 
 fn noise4(row: Row, c: u32) -> vec4<f32> {
   if (NOISE == 0u) { return vec4<f32>(0.0); }
-  if (NOISE == 1u) { return gumbel4_from(philox(vec4<u32>(c / 4u, row.at, 0u, STREAM), row.key)); }
+  if (NOISE == 1u) { return made4(c, row.at, row.key); }
   let e = row.base + c;
   let last = row.base + row.cols - 1u;
   return vec4<f32>(noise[min(e, last)], noise[min(e + 1u, last)], noise[min(e + 2u, last)], noise[min(e + 3u, last)]);
 }
 
-// Scores of elements c .. c + 3, given the largest of the row: -inf where the law has no mass or past the end; of a row with NaN only the
-// NaN itself is one.
-fn score4(row: Row, c: u32, high: f32) -> vec4<f32> {
-  let v = load4(row, c);
-  let below = select(v - high, vec4<f32>(0.0), v == vec4<f32>(high));
-  let none = (v == vec4<f32>(minus_infinity())) | (below == vec4<f32>(minus_infinity()));
-  if (is_nan(high)) { return select(select(vec4<f32>(0.0), v, is_nan4(v)), vec4<f32>(minus_infinity()), none); }
-  return select(below + noise4(row, c), vec4<f32>(minus_infinity()), none);
-}
+// Scores of elements c .. c + 3, given the largest of the row: -inf past its end.
+fn score4(row: Row, c: u32, high: f32) -> vec4<f32> { return score_of4(load4(row, c), high, noise4(row, c)); }

@@ -12,7 +12,8 @@ use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::{
-    Noise, blocks, gumbel_softmax, plackett_luce, random, sigmoid_top_k, softmax, subset, successive_top_k, top_k,
+    Noise, blocks, gumbel_softmax, nested_subset, plackett_luce, random, sigmoid_top_k, softmax, subset,
+    successive_top_k, top_k,
 };
 use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
 
@@ -52,6 +53,7 @@ const OPS: &[(&str, &[Shape])] = &[
     ("gumbel_top_k", DRAWS),
     ("relaxed_top_k", DRAWS),
     ("sigmoid_top_k", DRAWS),
+    ("nested_subset", &[[256, 128, 8], [256, 1024, 8], [256, 4096, 16], [256, 4096, 32]]),
     ("subset_marginals", DRAWS),
     ("sparsemax", LAWS),
     ("entmax15", LAWS),
@@ -130,6 +132,7 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
                 }),
             }
         }
+        "nested_subset" => nested(gpu, &x, &dy, k)?,
         "subset_marginals" => {
             let dlog = gpu.zeros([rows])?;
             let forward = {
@@ -174,6 +177,30 @@ fn timed<'a>(gpu: &'a Gpu, op: &str, [rows, n, k]: Shape) -> Result<Timed<'a>> {
         "partition" => partition(gpu, &x, k)?,
         _ => bail!("--ops: there is no '{op}'"),
     })
+}
+
+/// Masks of 1 .. k elements, temperatures 0.5; back to the elements' logits and the counts'.
+fn nested<'a>(gpu: &'a Gpu, x: &Tensor, dy: &Tensor, k: usize) -> Result<Timed<'a>> {
+    let counts = random::normal(gpu, [x.shape().rows_cols().0, k], Key::new(3))?;
+    counts.read()?;
+    let drawn = {
+        let (x, counts) = (x.clone(), counts.clone());
+        move |i| {
+            let [of_counts, of_choice] = Key::new(i).split().map(Noise::Key);
+            let shares = gumbel_softmax::forward(gpu, &counts, of_counts, 0.5)?;
+            let draw = nested_subset::Draw { noise: of_choice, temperature: 0.5 };
+            let (y, walk) = nested_subset::forward(gpu, &x, draw, &shares, 1)?;
+            Ok::<_, softurn_kernels::Error>((y, walk, shares))
+        }
+    };
+    let (dy, again) = (dy.clone(), drawn.clone());
+    let step = move |i| {
+        let (_, walk, shares) = again(i)?;
+        let [dx, dshares] = nested_subset::backward(gpu, &walk, &shares, 1, &dy)?;
+        softmax::backward(gpu, &shares, &dshares, 0.5)?;
+        Ok(dx)
+    };
+    Ok(Timed { forward: Box::new(move |i| Ok(drawn(i)?.0)), step: Box::new(step) })
 }
 
 /// Sorts by `scores` along `columns` columns, at temperature 1; back to scores and columns.

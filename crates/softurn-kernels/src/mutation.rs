@@ -13,8 +13,9 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, blocks, conv, cross_entropy, entmax, fisher_hypergeometric, gather,
-    gaussian, gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, one_hot, plackett_luce, random,
-    reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset, successive_top_k, top_k,
+    gaussian, gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, nested_subset, one_hot, plackett_luce,
+    random, reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset, successive_top_k,
+    top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -40,6 +41,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("label_loss", label_loss::tests::check, label_loss::tests::MUTANTS),
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),
     ("matmul", matmul::tests::check, matmul::tests::MUTANTS),
+    ("nested_subset", nested_subset::tests::check, nested_subset::tests::MUTANTS),
     ("one_hot", one_hot::tests::check, one_hot::tests::MUTANTS),
     ("plackett_luce", plackett_luce::tests::check, plackett_luce::tests::MUTANTS),
     ("random", random::tests::check, random::tests::MUTANTS),

@@ -12,7 +12,7 @@ use crate::table::{lines, number, short};
 use crate::{table, vulkan};
 
 /// All but `clustering`, which takes an hour; those but the first are ops of `benches/peers/selection.py`.
-pub const OPS: &str = "hypergeometric,gumbel_softmax,gumbel_top_k,relaxed_top_k,sigmoid_top_k,subset_marginals,\
+pub const OPS: &str = "hypergeometric,gumbel_softmax,gumbel_top_k,relaxed_top_k,sigmoid_top_k,nested_subset,subset_marginals,\
     neural_sort,soft_sort,partition,sparsemax,entmax15";
 /// Our forms, of which the first is set against all others.
 const OURS: [&str; 4] = ["exact", "merged", "exact-shared", "merged-shared"];

@@ -38,7 +38,7 @@ impl Rule for NestedSubset {
             Some(walk) => walk,
             None => {
                 let bound = self.counts.shape().rows_cols().1 + self.least - 1;
-                &nested_subset::walk(gpu, &self.x, draw, bound)?
+                &nested_subset::walk(gpu, &self.x, draw, bound, false)?
             }
         };
         let [dx, relaxed] = nested_subset::backward(gpu, walk, &self.shares, self.least, dy)?;
@@ -65,7 +65,7 @@ impl Rule for NestedPrefixes {
         let draw = Draw { noise: self.key.map_or(Noise::None, Noise::Key), temperature: self.temperature };
         let walk = match &self.walk {
             Some(walk) => walk,
-            None => &nested_subset::walk(gpu, &self.x, draw, self.bound)?,
+            None => &nested_subset::walk(gpu, &self.x, draw, self.bound, true)?,
         };
         Ok(vec![Some(nested_subset::prefixes_backward(gpu, walk, only(dy)?)?)])
     }

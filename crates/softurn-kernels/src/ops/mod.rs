@@ -202,6 +202,12 @@ pub const OPS: &[Op] = &[
         params: top_k::PARAMS,
     },
     Op {
+        name: "nested_subset",
+        summary: "subsets of a drawn number of elements, relaxed and hard",
+        differentiable: true,
+        params: nested_subset::PARAMS,
+    },
+    Op {
         name: "relaxed_sort",
         summary: "NeuralSort and SoftSort as operators, and the sort itself",
         differentiable: true,

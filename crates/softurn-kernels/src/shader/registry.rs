@@ -34,6 +34,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("subset"),
     shader!("successive_top_k"),
     shader!("unary"),
+    shader!("nested_subset"),
     shader!("relaxed_sort"),
     shader!("blocks"),
     shader!("conv"),
@@ -51,6 +52,7 @@ pub const SHARED: &[(&str, &str)] = &[
     shader!("shared/math"),
     shader!("shared/random"),
     shader!("shared/reduce"),
+    shader!("shared/score"),
     shader!("shared/scores"),
 ];
 

@@ -17,19 +17,14 @@ const TOLERANCE: Tolerance = Tolerance::new(1e-37, 1.2e-4, "1.3e-5 + 3e-6 in eac
 const BACKWARD: Tolerance = Tolerance::new(4e-4, 4e-4, "1.2e-4 in y and in Σ y dy, |dy| / T below 12");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant("another stream", "shared/scores", "STREAM: u32 = 3u", "STREAM: u32 = 2u"),
-    mutant("every four has the same noise", "shared/scores", "vec4<u32>(c / 4u, row.at", "vec4<u32>(0u, row.at"),
-    mutant("every row has the same noise", "shared/scores", "c / 4u, row.at, 0u", "c / 4u, 0u, 0u"),
-    mutant("no noise", "shared/scores", "select(below + noise4(row, c)", "select(below + 0.0 * noise4(row, c)"),
-    mutant(
-        "noise with the wrong sign",
-        "shared/scores",
-        "select(below + noise4(row, c)",
-        "select(below - noise4(row, c)",
-    ),
+    mutant("another stream", "shared/score", "STREAM: u32 = 3u", "STREAM: u32 = 2u"),
+    mutant("every four has the same noise", "shared/score", "vec4<u32>(c / 4u, at", "vec4<u32>(0u, at"),
+    mutant("every row has the same noise", "shared/score", "c / 4u, at, 0u", "c / 4u, 0u, 0u"),
+    mutant("no noise", "shared/score", "select(below + noise,", "select(below + 0.0 * noise,"),
+    mutant("noise with the wrong sign", "shared/score", "select(below + noise,", "select(below - noise,"),
     mutant(
         "largest logit not taken out",
-        "shared/scores",
+        "shared/score",
         "select(v - high, vec4<f32>(0.0), v",
         "select(v, vec4<f32>(0.0), v",
     ),
