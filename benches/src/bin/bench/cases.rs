@@ -16,8 +16,9 @@ use softurn_kernels::ops::reduce::{self, Reduction};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
 use softurn_kernels::ops::unary::{self, Unary};
 use softurn_kernels::ops::{
-    Noise, adam, bernoulli_loss, blocks, cross_entropy, gather, gaussian_mixture, gumbel_softmax, log_sum_exp, one_hot,
-    plackett_luce, random, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset, successive_top_k, top_k,
+    Noise, adam, bernoulli_loss, blocks, cross_entropy, gather, gaussian_mixture, gumbel_softmax, log_sum_exp,
+    nested_subset, one_hot, plackett_luce, random, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset,
+    successive_top_k, top_k,
 };
 use softurn_kernels::{Gpu, Key, Shape, Tensor};
 
@@ -344,6 +345,12 @@ fn sampling(table: &mut Table) {
     });
 }
 
+/// Laws of `k` counts a row.
+fn shares(inputs: &Inputs, rows: usize, k: usize) -> Result<Tensor> {
+    let counts = inputs.normal([rows, k], 4)?;
+    Ok(gumbel_softmax::forward(counts.gpu(), &counts, Noise::None, 0.5)?)
+}
+
 fn selection(table: &mut Table) {
     table.group = "selection";
     let (shape, k) = ([1024, 1024], 16);
@@ -368,6 +375,19 @@ fn selection(table: &mut Table) {
     table.add("successive_top_k backward", &named, None, move |inputs| {
         let (x, dy) = (inputs.normal(shape, 1)?, inputs.normal(shape, 2)?);
         run(move |i| Ok(successive_top_k::backward(x.gpu(), &x, key(i), k, 0.5, &dy)?))
+    });
+    let draw = |i: u64| nested_subset::Draw { noise: key(i), temperature: 0.5 };
+    table.add("nested_subset", &named, None, move |inputs| {
+        let (x, shares) = (inputs.normal(shape, 1)?, shares(inputs, shape[0], k)?);
+        run(move |i| Ok(nested_subset::forward(x.gpu(), &x, draw(i), &shares, 1)?.0))
+    });
+    table.add("nested_subset backward", &named, None, move |inputs| {
+        let (x, dy, shares) = (inputs.normal(shape, 1)?, inputs.normal(shape, 2)?, shares(inputs, shape[0], k)?);
+        let (_, walk) = nested_subset::forward(x.gpu(), &x, draw(1), &shares, 1)?;
+        run(move |_| {
+            let [dx, _] = nested_subset::backward(dy.gpu(), &walk, &shares, 1, &dy)?;
+            Ok(dx)
+        })
     });
     let (shape, k) = ([1024, 128], 8);
     let named = [shape[0], shape[1], k];

@@ -363,6 +363,61 @@ fn convolutions() -> Result {
 }
 
 #[test]
+fn nested_subsets() -> Result {
+    let (x, key) = (values([3, 6], 4), Key::new(6));
+    for (counts, least) in [(values([3, 3], 5), 1), (values([3, 4], 6), 0)] {
+        let inputs = [x.clone(), counts];
+        check_gradients(gpu(), &inputs, |_, x| x[0].nested_subset(&x[1], least, [0.9, 1.2], Some(key)), TOLERANCE)?;
+        let [of_counts, of_choice] = key.split();
+        check_gradients(gpu(), &inputs[..1], |_, x| x[0].nested_prefixes(3, 1.2, Some(of_choice)), TOLERANCE)?;
+
+        // Straight through, a count gains what its elements are worth, and elements have the gradient of the relaxed mask of as many.
+        let worth = values([3, 6], 7).read()?;
+        let [hard, dx, dcounts] =
+            pulled(&inputs, &worth, |x| x[0].nested_subset_straight_through(&x[1], least, [0.9, 1.2], Some(key)))?;
+        let masks = [0.0; 54];
+        let [nested, ..] = pulled(&inputs, &masks, |x| x[0].nested_prefixes_straight_through(3, 1.2, Some(of_choice)))?;
+        let (mut of_sizes, mut of_masks) = (Vec::new(), masks);
+        for (row, mask) in hard.chunks(6).enumerate() {
+            let worth = &worth[6 * row..6 * row + 6];
+            of_sizes.extend((least == 0).then_some(0.0));
+            of_sizes.extend(
+                nested[18 * row..18 * row + 18]
+                    .chunks(6)
+                    .map(|mask| mask.iter().zip(worth).map(|(m, g)| m * g).sum::<f32>()),
+            );
+            if let Some(size) = (mask.iter().sum::<f32>() as usize).checked_sub(1) {
+                let at = 18 * row + 6 * size;
+                assert_eq!(*mask, nested[at..at + 6]);
+                of_masks[at..at + 6].copy_from_slice(worth);
+            }
+        }
+        let [_, _, want] = pulled(&inputs, &of_sizes, |x| x[1].gumbel_softmax(of_counts, 0.9))?;
+        assert!(dcounts.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-6));
+        let [_, want, _] = pulled(&inputs, &of_masks, |x| x[0].nested_prefixes(3, 1.2, Some(of_choice)))?;
+        assert!(dx.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-5 * (1.0 + want.abs())));
+        let [_, same, _] =
+            pulled(&inputs, &of_masks, |x| x[0].nested_prefixes_straight_through(3, 1.2, Some(of_choice)))?;
+        assert_eq!(same, want);
+    }
+    Ok(())
+}
+
+/// The value of a function of two tensors, and the gradients of both from that of the value.
+fn pulled(
+    inputs: &[Tensor; 2],
+    dy: &[f32],
+    f: impl for<'t> Fn(&[Var<'t>; 2]) -> softurn_autodiff::Result<Var<'t>>,
+) -> Result<[Vec<f32>; 3]> {
+    let tape = Tape::new(gpu());
+    let x = [tape.leaf(&inputs[0])?, tape.leaf(&inputs[1])?];
+    let y = f(&x)?;
+    let gradients = tape.backward_with(&y, &gpu().tensor(dy, y.shape().clone())?)?;
+    let read = |x: &Var<'_>| gradients.of(x).map_or(Ok(Vec::new()), |dx| dx.read());
+    Ok([y.read()?, read(&x[0])?, read(&x[1])?])
+}
+
+#[test]
 fn choices_of_k() -> Result {
     let (x, key) = (values([3, 6], 4), Key::new(6));
     check_gradients(gpu(), std::slice::from_ref(&x), |_, x| x[0].sigmoid_top_k(2, 0.8, Some(key)), TOLERANCE)?;
