@@ -14,11 +14,7 @@ const BACKWARD: Tolerance = Tolerance::new(1e-5, 1e-4, "the same, times |dy| / T
 const KEYED_BACKWARD: Tolerance = Tolerance::new(1e-2, 1e-2, "2e-3 in what slots take, times |dy| / T of every slot");
 
 pub(crate) const MUTANTS: &[Mutant] = &[
-    mutant(
-        "leaders without what is left of the largest",
-        "let held = row_sum(others + select(best",
-        "let held = row_sum(others + 0.0 * select(best",
-    ),
+    mutant("the largest leaves nothing", "let left = held * inverse;", "let left = 0.0;"),
     mutant("what does not lead has no part in a slot", "+ faint * inner(series, sums);", ";"),
     mutant("what does not lead loses nothing", "select(0.0, 1.0, steep * reach <= 0.25)", "0.0"),
     mutant(
