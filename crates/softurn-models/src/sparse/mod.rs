@@ -229,7 +229,7 @@ impl FittedSparse {
         for codes in codes.axis_chunks_iter(Axis(0), self.network.block()) {
             let tape = Tape::new(gpu);
             let code = gpu.tensor(&codes.iter().copied().collect::<Vec<f32>>(), [codes.nrows(), cols])?;
-            let mean = self.network.decode(&tape, &self.parameters, &tape.constant(&code), true)?;
+            let mean = self.network.decode(&tape, &self.parameters, &tape.constant(&code))?;
             decoded.extend(match params.likelihood {
                 Likelihood::Gaussian => mean.read()?,
                 Likelihood::Bernoulli => mean.sigmoid()?.read()?,

@@ -44,7 +44,15 @@ pub(super) struct Network {
     pub(super) settings: Settings,
     trunk: Mlp,
     heads: Heads<Linear>,
-    decoder: Mlp,
+    decoder: Decoder,
+}
+
+/// From codes to rows.
+#[derive(Debug)]
+enum Decoder {
+    /// Atoms `[size, columns]`. Without a bias: with one, sums of few atoms could be read as the bias less others.
+    Dictionary(Param),
+    Mlp(Mlp),
 }
 
 impl Network {
@@ -80,12 +88,17 @@ impl Network {
             }
             Code::L1 => Heads::L1(head("elements", size, 1.0, 0.0, 1)?),
         };
-        let mut widths = vec![size];
-        if params.decoder == DecoderKind::Mlp {
-            widths.extend(params.hidden.iter().rev());
-        }
-        widths.push(*columns);
-        let decoder = Mlp::new(parameters, "decoder", &widths, Activation::None, decoder_key)?;
+        let decoder = match params.decoder {
+            DecoderKind::Linear => {
+                let bound = (6.0 / (size + columns) as f32).sqrt();
+                Decoder::Dictionary(parameters.uniform("decoder.atoms", [size, *columns], bound, decoder_key)?)
+            }
+            DecoderKind::Mlp => {
+                let widths: Vec<usize> =
+                    [size].into_iter().chain(params.hidden.iter().rev().copied()).chain([*columns]).collect();
+                Decoder::Mlp(Mlp::new(parameters, "decoder", &widths, Activation::None, decoder_key)?)
+            }
+        };
         Ok(Self { settings, trunk, heads, decoder })
     }
 
@@ -117,14 +130,11 @@ impl Network {
     }
 
     /// What the decoder makes of codes `[rows, size]`: means, or of a Bernoulli likelihood logits, `[rows, columns]`.
-    pub(super) fn decode<'t>(
-        &self,
-        tape: &'t Tape,
-        parameters: &Parameters,
-        code: &Var<'t>,
-        frozen: bool,
-    ) -> Result<Var<'t>> {
-        self.decoder.forward(tape, parameters, code, frozen)
+    pub(super) fn decode<'t>(&self, tape: &'t Tape, parameters: &Parameters, code: &Var<'t>) -> Result<Var<'t>> {
+        match &self.decoder {
+            Decoder::Dictionary(atoms) => Ok(code.matmul(&tape.param(parameters, atoms)?)?),
+            Decoder::Mlp(layers) => layers.forward(tape, parameters, code, false),
+        }
     }
 
     /// `-log p(x | code)` per row, in nats, without the constant of a Gaussian.
@@ -135,7 +145,7 @@ impl Network {
         code: &Var<'t>,
         x: &Tensor,
     ) -> Result<Var<'t>> {
-        let decoded = self.decode(tape, parameters, code, false)?;
+        let decoded = self.decode(tape, parameters, code)?;
         let SparseParams { likelihood, noise, .. } = self.settings.params;
         Ok(match likelihood {
             Likelihood::Gaussian => decoded.squared_error(x)?.affine(0.5 / (noise * noise), 0.0)?,
@@ -145,7 +155,10 @@ impl Network {
 
     /// The decoder's first weights, a row for each feature.
     pub(super) fn atoms(&self) -> &Param {
-        self.decoder.layers()[0].weight()
+        match &self.decoder {
+            Decoder::Dictionary(atoms) => atoms,
+            Decoder::Mlp(layers) => layers.layers()[0].weight(),
+        }
     }
 
     /// Rows that go through at once when nothing is learned: a multiple of 64, as views of rows want.

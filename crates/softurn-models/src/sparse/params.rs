@@ -43,7 +43,7 @@ pub enum Trainer {
 /// The mean of a row, from its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum DecoderKind {
-    /// A linear layer: a dictionary with a row, an atom, for each feature.
+    /// A dictionary with a row, an atom, for each feature: the mean is the sum of the active ones, each times its value.
     #[default]
     Linear,
     /// The encoder's hidden layers in reverse order.
