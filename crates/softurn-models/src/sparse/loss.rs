@@ -132,7 +132,8 @@ impl Training {
             }
         };
         let mut divergence = (&of_counts + &of_choice)?;
-        let mut parts = vec![("reconstruction", reconstruction.clone()), ("counts", of_counts), ("choice", of_choice)];
+        let mut parts =
+            vec![("reconstruction", reconstruction.clone()), ("counts", of_counts), ("choice", of_choice.clone())];
         if let Some([mean, log_variance]) = &magnitudes {
             // Of active features alone, and no reason to activate fewer: no gradient through what is active.
             let each = ((mean.square()? + &log_variance.exp()?)? - log_variance)?.affine(0.5, -0.5)?;
@@ -142,7 +143,7 @@ impl Training {
         }
         let mut loss = (reconstruction + &divergence.affine(weight, 0.0)?)?;
         if boost > 0.0 {
-            let of_uniform = self.divergences.of_counts_from_uniform(&counts)?.mean()?;
+            let of_uniform = (self.divergences.of_counts_from_uniform(&counts)?.mean()? + &of_choice)?;
             loss = (loss + &of_uniform.affine(boost, 0.0)?)?;
         }
         parts.insert(0, ("loss", loss));

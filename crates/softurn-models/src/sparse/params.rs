@@ -193,8 +193,9 @@ impl SparseParams {
         self
     }
 
-    /// The weight of the divergence of counts from uniform ones during the ramp, besides that of the prior; by default 10.
-    /// Without it, high counts often die in the first steps and do not come back.
+    /// What the weights of the divergences of counts and of choices from uniform ones are raised by at the start; it falls to 0
+    /// over the ramp. By default 10. Without it, high counts often die in the first steps and do not come back, and rows
+    /// settle on features before these mean anything.
     pub fn boost(mut self, weight: f32) -> Self {
         self.boost = weight;
         self
@@ -280,16 +281,19 @@ impl SparseParams {
             }
         }
         let (size, cols) = (self.size as u128, data.cols() as u128);
-        let widest = self.hidden.iter().copied().max().unwrap_or(data.cols().max(self.size)) as u128;
-        fits(gpu, "size", "a layer between hidden layers and features", widest * size)?;
-        fits(gpu, "hidden", "a layer between hidden layers and columns", widest * cols)?;
+        let widths: Vec<u128> = std::iter::once(cols).chain(self.hidden.iter().map(|&width| width as u128)).collect();
+        for pair in widths.windows(2) {
+            fits(gpu, "hidden", &format!("a layer of {} by {} weights", pair[0], pair[1]), pair[0] * pair[1])?;
+        }
+        fits(gpu, "size", "a layer between the last hidden one and features", widths[widths.len() - 1] * size)?;
         if self.decoder == DecoderKind::Linear {
             fits(gpu, "size", "the dictionary", size * cols)?;
         }
         let rows = self.batch.min(data.rows()) as u128;
         let decoded = rows * if self.code == Code::Sparse { self.bound as u128 } else { 1 };
         fits(gpu, "bound", "the masks of a batch", decoded * size)?;
-        fits(gpu, "batch", "what the decoder makes of a batch", decoded * widest.max(cols))?;
+        let widest = widths.into_iter().max().unwrap_or(cols);
+        fits(gpu, "batch", "what the decoder makes of a batch", decoded * widest)?;
         countable("epochs", self.epochs, (data.rows() / self.batch).max(1))
     }
 
@@ -298,9 +302,9 @@ impl SparseParams {
         if done < self.ramp { (done / self.ramp) as f32 } else { 1.0 }
     }
 
-    /// The boost of the divergence of counts from uniform ones.
+    /// The boost of the divergences from uniform counts and choices after a share of training.
     pub(super) fn boost_at(&self, done: f64) -> f32 {
-        if done < self.ramp { self.boost } else { 0.0 }
+        self.boost * (1.0 - self.weight(done))
     }
 
     /// The temperature of relaxed draws.
