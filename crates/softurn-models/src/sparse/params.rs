@@ -274,11 +274,10 @@ impl SparseParams {
 
     /// Checks, before anything of that size is made, that model and data fit the adapter.
     pub(super) fn check_data(&self, gpu: &Gpu, data: &Dataset) -> Result<()> {
-        if self.likelihood == Likelihood::Bernoulli {
-            if let Some(value) = data.values().iter().find(|value| !(0.0..=1.0).contains(*value)) {
-                let message = format!("a Bernoulli likelihood needs values from 0 to 1; {} has {value}", data.name());
-                return Err(Error::argument("likelihood", message));
-            }
+        let outside = data.values().iter().find(|value| !(0.0..=1.0).contains(*value));
+        if let (Likelihood::Bernoulli, Some(value)) = (self.likelihood, outside) {
+            let message = format!("a Bernoulli likelihood needs values from 0 to 1; {} has {value}", data.name());
+            return Err(Error::argument("likelihood", message));
         }
         let (size, cols) = (self.size as u128, data.cols() as u128);
         let widths: Vec<u128> = std::iter::once(cols).chain(self.hidden.iter().map(|&width| width as u128)).collect();

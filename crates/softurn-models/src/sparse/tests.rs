@@ -412,7 +412,7 @@ fn a_small_dictionary_is_learned() -> Result<()> {
     let x =
         truth.mapv(|on| f32::from(u8::from(on))).dot(&atoms) + Array2::from_shape_vec((240, 6), noise).unwrap() * 0.03;
     let data = Dataset::table("patterns", x).unwrap();
-    let method = Sparse::params(3, 2).hidden([16]).batch(40).epochs(60).learning_rate(1e-2).check()?;
+    let method = Sparse::params(3, 2).hidden([16]).batch(40).epochs(40).learning_rate(1e-2).check()?;
     let fitted = method.fit(gpu(), &data, Key::new(1))?;
     let active = fitted.encode(&data)?.active;
     let learned = fitted.dictionary()?.unwrap();
