@@ -24,13 +24,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     };
     let gpu = Gpu::new(GpuConfig::default())?;
     let toy = dictionary_toy(Key::new(seed))?;
-    let method = Sparse::params(12, 4)
-        .trainer(trainer)
-        .boost(of(2, "10").parse()?)
-        .epochs(of(3, "120").parse()?)
-        .learning_rate(of(4, "2e-3").parse()?)
-        .ramp(of(5, "0.3333333").parse()?)
-        .check()?;
+    let method =
+        Sparse::params(12, 4).trainer(trainer).boost(of(2, "10").parse()?).epochs(of(3, "120").parse()?).check()?;
     let mut observer = |event: &Event| {
         if let Event::Epoch { epoch, losses, .. } = event {
             if epoch % 10 == 0 {

@@ -238,7 +238,7 @@ impl FittedSparse {
         table("codes", rows, *columns, decoded)
     }
 
-    /// What is left of rows after encoding and decoding, `[rows, columns]`.
+    /// Rows encoded and decoded again, `[rows, columns]`.
     ///
     /// # Errors
     /// As [`FittedSparse::encode`].
