@@ -12,8 +12,6 @@ use crate::nn::{Linear, Mlp};
 
 /// Logits begin near 0, so that all counts and features are drawn.
 const LOGITS: f32 = 0.1;
-/// Atoms begin near 0 too: while they mean nothing, one more costs nothing, and no row has a reason to do with the fewest.
-const ATOMS: f32 = 0.1;
 /// First log-variances of Gaussian features.
 const LOG_VARIANCE: f32 = -2.0;
 /// Log-variances stay within these.
@@ -92,7 +90,7 @@ impl Network {
         };
         let decoder = match params.decoder {
             DecoderKind::Linear => {
-                let bound = ATOMS * (6.0 / (size + columns) as f32).sqrt();
+                let bound = params.atom_scale * (6.0 / (size + columns) as f32).sqrt();
                 Decoder::Dictionary(parameters.uniform("decoder.atoms", [size, *columns], bound, decoder_key)?)
             }
             DecoderKind::Mlp => {

@@ -90,6 +90,7 @@ pub struct SparseParams {
     pub(super) trainer: Trainer,
     pub(super) magnitudes: bool,
     pub(super) decoder: DecoderKind,
+    pub(super) atom_scale: f32,
     pub(super) hidden: Vec<usize>,
     pub(super) likelihood: Likelihood,
     pub(super) noise: f32,
@@ -114,6 +115,7 @@ impl SparseParams {
             trainer: Trainer::default(),
             magnitudes: false,
             decoder: DecoderKind::default(),
+            atom_scale: 0.1,
             hidden: vec![128, 128],
             likelihood: Likelihood::default(),
             noise: 0.1,
@@ -152,6 +154,14 @@ impl SparseParams {
     /// From a code to a row; by default [`DecoderKind::Linear`].
     pub fn decoder(mut self, decoder: DecoderKind) -> Self {
         self.decoder = decoder;
+        self
+    }
+
+    /// How large the atoms of [`DecoderKind::Linear`] are at first, as a multiple of Glorot and Bengio's weights (2010); by default 0.1.
+    /// While atoms are small, one more costs a row nothing. From 1 on, and without [`SparseParams::boost`], rows learn to do with the fewest
+    /// before atoms mean anything, and high counts die out.
+    pub fn atom_scale(mut self, scale: f32) -> Self {
+        self.atom_scale = scale;
         self
     }
 
@@ -251,7 +261,8 @@ impl SparseParams {
         if let Some(at) = self.hidden.iter().position(|&width| width == 0) {
             return Err(Error::argument("hidden", format!("layer {at} has width 0")));
         }
-        let mut positive = vec![("noise", self.noise), ("learning_rate", self.learning_rate)];
+        let mut positive =
+            vec![("noise", self.noise), ("atom_scale", self.atom_scale), ("learning_rate", self.learning_rate)];
         positive.extend(self.temperatures.map(|temperature| ("temperatures", temperature)));
         if let CountPrior::Geometric(rho) = self.prior {
             positive.push(("prior", rho));

@@ -366,6 +366,7 @@ fn bad_input_is_named() -> Result<()> {
         (params().epochs(0), ["epochs:", "at least 1"]),
         (params().hidden([3, 0]), ["hidden:", "layer 1"]),
         (params().noise(0.0), ["noise:", "0"]),
+        (params().atom_scale(0.0), ["atom_scale:", "0"]),
         (params().noise(f32::NAN), ["noise:", "NaN"]),
         (params().learning_rate(-1.0), ["learning_rate:", "-1"]),
         (params().temperatures(1.0, 0.0, 0.5), ["temperatures:", "0"]),
@@ -412,7 +413,7 @@ fn a_small_dictionary_is_learned() -> Result<()> {
     let x =
         truth.mapv(|on| f32::from(u8::from(on))).dot(&atoms) + Array2::from_shape_vec((240, 6), noise).unwrap() * 0.03;
     let data = Dataset::table("patterns", x).unwrap();
-    let method = Sparse::params(3, 2).hidden([16]).batch(40).epochs(40).learning_rate(1e-2).check()?;
+    let method = Sparse::params(3, 2).hidden([16]).batch(40).epochs(60).learning_rate(1e-2).check()?;
     let fitted = method.fit(gpu(), &data, Key::new(1))?;
     let active = fitted.encode(&data)?.active;
     let learned = fitted.dictionary()?.unwrap();
