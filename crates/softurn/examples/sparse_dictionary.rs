@@ -31,10 +31,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         .atom_scale(of(4, "0.1").parse()?)
         .check()?;
     let mut observer = |event: &Event| {
-        if let Event::Epoch { epoch, losses, .. } = event {
-            if epoch % 10 == 0 {
-                println!("epoch {epoch}: {losses:.3?}");
-            }
+        if let Event::Epoch { epoch, losses, .. } = event
+            && epoch % 10 == 0
+        {
+            println!("epoch {epoch}: {losses:.3?}");
         }
     };
     let began = Instant::now();
