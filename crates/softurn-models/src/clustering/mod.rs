@@ -15,4 +15,5 @@ mod tally;
 pub mod variational;
 
 pub use fitted::{Fitted, load};
+pub(crate) use network::{countable, fits};
 pub use start::Start;

@@ -243,7 +243,7 @@ impl SphereEncoder {
 ///
 /// # Errors
 /// Names the argument that asks for them, and the limit.
-pub(super) fn fits(gpu: &Gpu, argument: &'static str, what: &str, elements: u128) -> Result<()> {
+pub(crate) fn fits(gpu: &Gpu, argument: &'static str, what: &str, elements: u128) -> Result<()> {
     let (needed, limit) = (4 * elements, gpu.capabilities().max_binding_bytes);
     if needed <= u128::from(limit) {
         return Ok(());
@@ -260,7 +260,7 @@ pub(super) fn table_fits(gpu: &Gpu, argument: &'static str, what: &str, [rows, c
 ///
 /// # Errors
 /// Names the argument that asks for so many epochs.
-pub(super) fn countable(argument: &'static str, epochs: usize, steps: usize) -> Result<()> {
+pub(crate) fn countable(argument: &'static str, epochs: usize, steps: usize) -> Result<()> {
     if epochs as u128 * steps as u128 <= u128::from(u32::MAX) {
         return Ok(());
     }

@@ -12,11 +12,14 @@
 //! from the same formats, [`sprites_grid`] draws sprites with the factors of dSprites anew on the device (they are not the
 //! images of that data set), and [`Pairs`] picks two images at a time that share some of their factors.
 //!
+//! [`dictionary_toy`] makes rows with known sparse codes.
+//!
 //! Files are untrusted: each malformed one is a [`DataError`] of one line that names the argument at fault, and memory grows
 //! with the bytes that are there, never with the sizes that a header claims.
 
 mod array;
 mod dataset;
+mod dictionary;
 mod embedded;
 mod error;
 mod factors;
@@ -37,6 +40,7 @@ use std::path::Path;
 
 pub(crate) use dataset::moments;
 pub use dataset::{Dataset, ImageShape, Kind, Labels};
+pub use dictionary::{DictionaryRows, DictionaryToy, dictionary_toy};
 pub use embedded::{digits, iris, wine};
 pub use error::{Argument, DataError};
 pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images, sprites_grid};

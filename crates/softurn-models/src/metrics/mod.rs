@@ -6,6 +6,8 @@
 //!
 //! Scores of several labels to a row: F1, subset accuracy and the error of their number ([`label_set_scores`]), [`precision_at`].
 //!
+//! Scores of sparse codes against known ones, with the atoms behind them: [`dictionary_scores`].
+//!
 //! Labels of a clustering are any `u32`; only which rows share one matters, so every score of it is the same under renaming.
 //!
 //! ```
@@ -21,6 +23,7 @@
 mod accuracy;
 mod balanced_accuracy;
 mod contingency;
+mod dictionary;
 mod factors;
 mod information;
 mod label_sets;
@@ -32,6 +35,7 @@ mod tests;
 pub use accuracy::{accuracy, matching};
 pub use balanced_accuracy::{adjusted_balanced_accuracy, balanced_accuracy};
 pub use contingency::{Contingency, contingency};
+pub use dictionary::{DictionaryScores, dictionary_scores};
 pub use factors::{
     Dci, FittedProbe, InformationGap, LinearProbe, ProbeParams, ProbeScore, dci, mutual_information_gap,
 };

@@ -103,6 +103,11 @@ impl Mlp {
         Ok(Self { layers })
     }
 
+    /// From the inputs to the outputs.
+    pub fn layers(&self) -> &[Linear] {
+        &self.layers
+    }
+
     /// `[rows, inputs]` to `[rows, outputs]`.
     ///
     /// # Errors

@@ -20,11 +20,12 @@ pub fn shuffled(rows: usize, batch: usize, key: Key) -> Vec<Vec<u32>> {
     order.chunks_exact(batch).map(<[u32]>::to_vec).collect()
 }
 
-/// The batches of an epoch with their row numbers on the device, uploaded at once.
+/// The batches of an epoch with their row numbers on the device, uploaded at once; `done` are the shares of the phase that are
+/// done before and after it.
 ///
 /// # Errors
 /// Those of the device.
-pub(super) fn upload(gpu: &Gpu, batches: Vec<Vec<u32>>) -> Result<Vec<Batch>> {
+pub(super) fn upload(gpu: &Gpu, batches: Vec<Vec<u32>>, [first, last]: [f64; 2]) -> Result<Vec<Batch>> {
     // Views start at multiples of 64 elements.
     let starts: Vec<usize> = batches
         .iter()
@@ -36,8 +37,12 @@ pub(super) fn upload(gpu: &Gpu, batches: Vec<Vec<u32>>) -> Result<Vec<Batch>> {
     });
     let all: Vec<u32> = padded.collect();
     let all = gpu.tensor(&all, [all.len()])?;
-    let with_view = |(rows, start): (Vec<u32>, usize)| Ok(Batch { index: all.view(start, [rows.len()])?, rows });
-    batches.into_iter().zip(starts).map(with_view).collect()
+    let step = (last - first) / batches.len() as f64;
+    let with_view = |(i, (rows, start)): (usize, (Vec<u32>, usize))| {
+        let done = first + step * i as f64;
+        Ok(Batch { index: all.view(start, [rows.len()])?, rows, done })
+    };
+    batches.into_iter().zip(starts).enumerate().map(with_view).collect()
 }
 
 /// A number in `0..n`; the bias of the remainder is below n / 2⁶⁴.

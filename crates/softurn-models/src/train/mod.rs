@@ -38,6 +38,8 @@ pub struct Batch {
     pub rows: Vec<u32>,
     /// The same on the device, `[rows.len()]` of `u32`: a view of what was uploaded for the whole epoch.
     pub index: Tensor,
+    /// The share of the phase's steps that came before this one, from 0 to below 1; 1 when nothing is learned.
+    pub done: f64,
 }
 
 /// The loss of a batch, first, and the parts that are shown beside it.
@@ -208,7 +210,7 @@ pub(crate) fn evaluate(
     key: Key,
 ) -> Result<f64> {
     let last = objective.phases().len() - 1;
-    let batches = epoch(gpu, objective, last, sizes, key.child(EVALUATION))?;
+    let batches = epoch(gpu, objective, last, [1.0; 2], sizes, key.child(EVALUATION))?;
     let (mut total, steps) = (0.0, batches.len() as f64);
     for (batch, key) in batches {
         let tape = Tape::new(gpu);
@@ -220,11 +222,13 @@ pub(crate) fn evaluate(
 /// The child of a fit's key for [`evaluate`]: the others are those of phases.
 const EVALUATION: u64 = 0x6f62_6a65;
 
-/// The batches of an epoch, all uploaded at once, each with the key of its step.
+/// The batches of an epoch, all uploaded at once, each with the key of its step; `done` are the shares of the phase that are done
+/// before and after it.
 fn epoch(
     gpu: &Gpu,
     objective: &impl Objective,
     phase: usize,
+    done: [f64; 2],
     [rows, batch]: [usize; 2],
     key: Key,
 ) -> Result<Vec<(Batch, Key)>> {
@@ -232,7 +236,7 @@ fn epoch(
     let shuffled = batches::shuffled(rows, batch, order_key).into_iter().zip(steps_key.split_forever());
     let (batches, keys): (Vec<Vec<u32>>, Vec<Key>) =
         shuffled.map(|(rows, key)| (objective.rows(phase, rows, key), key)).unzip();
-    Ok(batches::upload(gpu, batches)?.into_iter().zip(keys).collect())
+    Ok(batches::upload(gpu, batches, done)?.into_iter().zip(keys).collect())
 }
 
 /// Runs all phases over `rows` rows in batches of `batch`, dropping an incomplete last batch of each epoch.
@@ -278,7 +282,8 @@ pub fn run(
         while at.epoch < phase.epochs {
             let (epoch_key, began) = (epochs_key.child(at.epoch as u64), Instant::now());
             // One upload and one read-back an epoch; a step in between moves nothing but parameters of kernels.
-            let batches = epoch(gpu, objective, at.phase, [rows, batch], epoch_key)?;
+            let done = [at.epoch, at.epoch + 1].map(|epochs| epochs as f64 / phase.epochs as f64);
+            let batches = epoch(gpu, objective, at.phase, done, [rows, batch], epoch_key)?;
             let steps = batches.len();
             let mut history: Option<History> = None;
             for (step, (batch, key)) in batches.into_iter().enumerate() {

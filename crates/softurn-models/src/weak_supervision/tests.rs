@@ -210,7 +210,7 @@ fn what_is_shared_counts_once_or_twice() -> Result<()> {
     let mut learner = learner(gpu, Model::HypergeometricVae, &mut parameters);
     let rows = views(&[[0, 9], [3, 30], [17, 2]]);
     let index = gpu.tensor(&rows, [rows.len()])?;
-    let batch = Batch { rows, index };
+    let batch = Batch { rows, index, done: 0.0 };
     let mut found = Vec::new();
     for counting in [Counting::Once, Counting::Twice] {
         learner.params.counting = counting;

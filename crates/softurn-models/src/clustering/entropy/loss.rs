@@ -141,7 +141,7 @@ impl Model {
         let rows: Vec<u32> = (0..self.row_count as u32).step_by(self.row_count.div_ceil(START_ROWS)).collect();
         let mut seen = Vec::new();
         for rows in rows.chunks(self.layers.block()) {
-            let batch = Batch { rows: rows.to_vec(), index: gpu.tensor(rows, [rows.len()])? };
+            let batch = Batch { rows: rows.to_vec(), index: gpu.tensor(rows, [rows.len()])?, done: 1.0 };
             seen.extend(network.hidden_of(parameters, &self.rows.batch(&batch)?)?.read()?);
         }
         let points = Array2::from_shape_vec((rows.len(), seen.len() / rows.len()), seen)

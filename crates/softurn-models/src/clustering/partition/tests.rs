@@ -56,7 +56,7 @@ fn learned_weights_have_a_gradient() -> Result<()> {
             let model = Model::new(&gpu, &params, &digits, &mut parameters, Key::new(0))?;
             model.begin(2, &mut parameters, Key::new(1))?;
             let rows = model.rows(2, (0..BATCH as u32).collect(), Key::new(2));
-            let batch = Batch { index: gpu.tensor(&rows, [rows.len()])?, rows };
+            let batch = Batch { index: gpu.tensor(&rows, [rows.len()])?, rows, done: 0.0 };
             let tape = Tape::new(&gpu);
             let losses = model.losses(2, &tape, &parameters, &batch, Key::new(3))?;
             assert!(losses.iter().all(|(_, loss)| loss.item().is_ok_and(f32::is_finite)));

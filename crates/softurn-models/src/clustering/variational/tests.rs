@@ -25,7 +25,7 @@ fn gradient(gpu: &Gpu, prior: Prior) -> Result<[Vec<f32>; 2]> {
     model.begin(2, &mut parameters, Key::new(1))?;
     parameters.set(&model.network.weights, &[0.3, -0.4, 0.0, -1.0])?;
     let rows = model.rows(2, (0..BATCH as u32).collect(), Key::new(2));
-    let batch = Batch { index: gpu.tensor(&rows, [rows.len()])?, rows };
+    let batch = Batch { index: gpu.tensor(&rows, [rows.len()])?, rows, done: 0.0 };
     let tape = Tape::new(gpu);
     let losses = model.losses(2, &tape, &parameters, &batch, Key::new(2))?;
     let weights = tape.param(&parameters, &model.network.weights)?;
