@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod neighbours;
 pub mod nn;
 mod saved;
+pub mod sparse;
 pub mod train;
 pub mod weak_supervision;
 

@@ -1,0 +1,3 @@
+//! Sparse representations with a learned, bounded number of active features.
+
+pub mod labels;
