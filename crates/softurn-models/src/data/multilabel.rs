@@ -94,8 +94,6 @@ impl MultiLabelData {
     /// each row one to `most` labels, frequent ones first (label `⌊n u³⌋` of a uniform `u`), and its features are the
     /// union of their codes. So a row's labels are those whose whole code is there, but for chance.
     ///
-    /// The codes depend on the key's first half alone: rows of `key.split()` kept apart come from [`MultiLabelData::select`].
-    ///
     /// # Errors
     /// [`Error::Argument`] unless there is a row, a feature and a label, and `most` is from 1 to the number of labels.
     pub fn synthetic([rows, n_features, n_labels]: [usize; 3], most: usize, key: Key) -> Result<Self, Error> {
@@ -296,4 +294,127 @@ fn label_names(path: &Path, n_labels: usize) -> Result<Option<Vec<String>>, Data
         return Err(origin.malformed(format!("{} names for {n_labels} labels", names.len())));
     }
     Ok(Some(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use zip::write::SimpleFileOptions;
+
+    use super::super::tests::{Folder, npy};
+    use super::*;
+
+    /// An array as NumPy writes it.
+    fn member(dtype: &str, shape: &str, payload: &[u8]) -> Vec<u8> {
+        npy(&format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n"), payload)
+    }
+
+    fn npz(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in members {
+            zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    /// Three rows of ten binary features and five labels, of which the last row is for tests.
+    fn members() -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            // numpy.packbits of the columns {0, 9}, {}, {1, 7, 8}.
+            ("x_packed", member("|u1", "(3, 2)", &[0b1000_0000, 0b0100_0000, 0, 0, 0b0100_0001, 0b1000_0000])),
+            ("n_features", member("<i4", "(1,)", &10i32.to_le_bytes())),
+            ("y_packed", member("|u1", "(3, 1)", &[0b0000_1000, 0b1100_0000, 0])),
+            ("n_labels", member("<i4", "(1,)", &5i32.to_le_bytes())),
+            ("is_test", member("|u1", "(3,)", &[0, 0, 1])),
+        ]
+    }
+
+    #[test]
+    fn bits_are_read_with_the_most_significant_first_and_split_as_published() {
+        let folder = Folder::new();
+        let path = folder.write("a.npz", npz(&members()));
+        let split = load_multilabel(&path).unwrap();
+        assert_eq!((split.train.n_rows(), split.train.n_features(), split.test.n_rows()), (2, 10, 1));
+        assert!(split.train.is_binary() && split.label_names.is_none());
+        assert_eq!(split.train.expand(&[1, 0])[10..], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(split.test.expand(&[0]), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!([split.train.labels().row(0), split.train.labels().row(1)], [&[4][..], &[0, 1][..]]);
+        assert!(split.test.labels().row(0).is_empty());
+
+        folder.write("a.label_names.txt", "one\ntwo\nthree\nfour\nfive\n");
+        assert_eq!(load_multilabel(&path).unwrap().label_names.unwrap()[4], "five");
+
+        let mut dense = members();
+        let values: Vec<u8> = [0.5f32, 1.0, -1.0, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+        dense.splice(0..2, [("x", member("<f4", "(3, 2)", &values))]);
+        let split = load_multilabel(folder.write("dense.npz", npz(&dense))).unwrap();
+        assert_eq!((split.train.expand(&[0, 1]), split.test.expand(&[0])), (vec![0.5, 1.0, -1.0, 2.0], vec![3.0, 4.0]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named() {
+        let folder = Folder::new();
+        let says = |name: &str, change: &dyn Fn(&mut Vec<(&'static str, Vec<u8>)>), words: &[&str]| {
+            let mut members = members();
+            change(&mut members);
+            let error = load_multilabel(folder.write(&format!("{name}.npz"), npz(&members))).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)) && !error.contains('\n'), "{error}: {words:?}");
+        };
+        for missing in ["x_packed", "n_features", "y_packed", "n_labels", "is_test"] {
+            says("missing", &|members| members.retain(|(name, _)| *name != missing), &["has no array", missing]);
+        }
+        let set = |members: &mut Vec<(&'static str, Vec<u8>)>, name: &str, bytes: Vec<u8>| {
+            members.iter_mut().find(|(other, _)| *other == name).unwrap().1 = bytes;
+        };
+        says("short", &|m| set(m, "is_test", member("|u1", "(2,)", &[0, 1])), &["--labels", "is_test has 2 rows", "3"]);
+        says("rows", &|m| set(m, "y_packed", member("|u1", "(2, 1)", &[0, 0])), &["--labels", "y_packed has 2 rows"]);
+        says(
+            "bytes",
+            &|m| set(m, "n_labels", member("<i4", "(1,)", &9i32.to_le_bytes())),
+            &["1 bytes a row for 9 bits"],
+        );
+        says("beyond", &|m| set(m, "y_packed", member("|u1", "(3, 1)", &[1, 0, 0])), &["row 0 holds 7, not below 5"]);
+        says("none", &|m| set(m, "is_test", member("|u1", "(3,)", &[0, 0, 0])), &["is_test = 1"]);
+        says("two", &|m| set(m, "is_test", member("|u1", "(3,)", &[0, 2, 1])), &["is_test of row 1 is 2"]);
+        says("wide", &|m| set(m, "n_labels", member("<i4", "(2,)", &[0; 8])), &["n_labels", "one number"]);
+        says("floats", &|m| set(m, "x_packed", member("<f4", "(3, 2)", &[0; 24])), &["--data", "8-bit"]);
+        let path = folder.write("names.npz", npz(&members()));
+        folder.write("names.label_names.txt", "one\n");
+        assert!(load_multilabel(path).unwrap_err().to_string().contains("1 names for 5 labels"));
+        assert!(load_multilabel("none.npz").unwrap_err().to_string().contains("cannot open 'none.npz'"));
+
+        let sets = |rows: &[&[u32]]| LabelSets::new(rows, 3).unwrap();
+        let says = |data: Result<MultiLabelData, Error>, words: &[&str]| {
+            let error = data.unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}: {words:?}");
+        };
+        says(MultiLabelData::dense(Array2::zeros((2, 2)), sets(&[&[0]])), &["labels", "1 sets for 2 rows"]);
+        says(MultiLabelData::dense(Array2::from_elem((1, 2), f32::NAN), sets(&[&[0]])), &["features", "row 0"]);
+        says(MultiLabelData::dense(Array2::zeros((1, 0)), sets(&[&[0]])), &["features", "0 columns"]);
+        says(MultiLabelData::synthetic([3, 4, 5], 6, Key::new(0)), &["most", "6"]);
+        says(MultiLabelData::synthetic([3, 0, 5], 1, Key::new(0)), &["features"]);
+        let data = MultiLabelData::synthetic([3, 4, 5], 1, Key::new(0)).unwrap();
+        says(data.select(&[3]), &["rows", "3 is not below 3"]);
+        says(data.select(&[]), &["rows"]);
+    }
+
+    /// Codes of labels are there, frequent labels come first, and memory is that of the ones.
+    #[test]
+    fn a_synthetic_problem_tells_labels_by_their_codes() {
+        let data = MultiLabelData::synthetic([2000, 300, 10_000], 5, Key::new(1)).unwrap();
+        assert_eq!((data.n_rows(), data.n_features(), data.labels().n_labels()), (2000, 300, 10_000));
+        assert!(data.labels().rows().all(|set| (1..=5).contains(&set.len())));
+        let all: Vec<u32> = data.labels().rows().flatten().copied().collect();
+        // P(label < n/8) = P(u < 1/2).
+        let frequent = all.iter().filter(|&&label| label < 1250).count() as f64 / all.len() as f64;
+        assert!((frequent - 0.5).abs() < 0.03, "{frequent}");
+        // Rows of the same single label have the same features.
+        let rows: Vec<u32> = (0..2000).filter(|&row| data.labels().row(row as usize) == [0]).collect();
+        assert!(rows.len() > 2, "{rows:?}");
+        assert!(rows.iter().all(|&row| data.expand(&[row]) == data.expand(&rows[..1])));
+        assert!((1.0..=4.0).contains(&data.expand(&rows[..1]).iter().sum::<f32>()));
+        assert_eq!(data, MultiLabelData::synthetic([2000, 300, 10_000], 5, Key::new(1)).unwrap());
+    }
 }

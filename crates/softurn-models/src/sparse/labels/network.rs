@@ -190,7 +190,7 @@ pub(super) fn losses<'t>(
 }
 
 /// `-1/|S| Σ_{k in S} log softmax(α)_k`, 0 for an empty set, mean over rows.
-fn factored<'t>(labels: &Var<'t>, targets: &Tensor, sizes: &[usize]) -> Result<Var<'t>> {
+pub(super) fn factored<'t>(labels: &Var<'t>, targets: &Tensor, sizes: &[usize]) -> Result<Var<'t>> {
     let tape = labels.tape();
     let shares: Vec<f32> = sizes.iter().map(|&size| 1.0 / size.max(1) as f32).collect();
     let shares = tape.constant(&tape.gpu().tensor(&shares, [sizes.len(), 1])?);
@@ -199,18 +199,17 @@ fn factored<'t>(labels: &Var<'t>, targets: &Tensor, sizes: &[usize]) -> Result<V
 }
 
 /// `-Σ_k y_k log m_k + (1 - y_k) log(1 - m_k)` of a relaxed mask, mean over rows.
-fn relaxed<'t>(mask: &Var<'t>, targets: &Tensor) -> Result<Var<'t>> {
+pub(super) fn relaxed<'t>(mask: &Var<'t>, targets: &Tensor) -> Result<Var<'t>> {
     let tape = mask.tape();
-    let [least, most] = [CLIP, 1.0 - CLIP].map(|value| Ok::<_, Error>(tape.constant(&tape.gpu().constant(value)?)));
-    let mask = mask.maximum(&least?)?.minimum(&most?)?;
     let targets = tape.constant(targets);
-    // Of a 1 the mask, of a 0 the rest.
-    let right = (((&targets * 2.0)? - 1.0)? * mask)?;
-    Ok((((1.0 - targets)? + right)?.log()?.sum_cols()? * -1.0)?.mean()?)
+    // Of a 1 the mask, of a 0 what is left: clipped as it stands, since f32 is coarse near 1.
+    let right = ((1.0 - &targets)? + (((targets * 2.0)? - 1.0)? * mask)?)?;
+    let [least, most] = [CLIP, 1.0 - CLIP].map(|value| Ok::<_, Error>(tape.constant(&tape.gpu().constant(value)?)));
+    Ok((right.maximum(&least?)?.minimum(&most?)?.log()?.sum_cols()? * -1.0)?.mean()?)
 }
 
 /// `ln e_{|S|}(e^α) - Σ_{k in S} α_k`, mean over rows. Rows of one size go through the law together.
-fn exact<'t>(labels: &Var<'t>, targets: &Tensor, sizes: &[usize]) -> Result<Var<'t>> {
+pub(super) fn exact<'t>(labels: &Var<'t>, targets: &Tensor, sizes: &[usize]) -> Result<Var<'t>> {
     let tape = labels.tape();
     let mut by_size: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
     for (row, &size) in sizes.iter().enumerate().filter(|(_, size)| **size > 0) {
