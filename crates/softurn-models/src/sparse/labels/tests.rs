@@ -265,13 +265,10 @@ fn what_does_not_fit_is_named() -> Result<()> {
 /// Ten thousand labels go through by batches: nothing of rows times labels is kept but for a block.
 #[test]
 fn ten_thousand_labels() -> Result<()> {
-    let data = MultiLabelData::synthetic([300, 200, 10_000], 3, Key::new(7))?;
-    for loss in [Loss::Exact, Loss::Factored] {
-        let method = LabelModel::params(loss).hidden(&[32]).epochs(1).check()?;
-        let fitted = method.fit(gpu(), &data, Key::new(0))?;
-        let found = fitted.evaluate(&data, Count::Threshold)?;
-        assert_eq!(fitted.bound(), 3);
-        assert!(found.sets.micro_f1 > 0.0 && found.sets.count_error < 3.0, "{found:?}");
-    }
+    let data = MultiLabelData::synthetic([128, 100, 10_000], 2, Key::new(7))?;
+    let fitted = LabelModel::params(Loss::Exact).hidden(&[16]).epochs(1).check()?.fit(gpu(), &data, Key::new(0))?;
+    assert_eq!(fitted.bound(), 2);
+    let found = fitted.evaluate(&data, Count::Threshold)?;
+    assert!(found.sets.micro_f1 > 0.0 && found.sets.count_error < 2.0, "{found:?}");
     Ok(())
 }
