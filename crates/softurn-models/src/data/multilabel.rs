@@ -305,6 +305,8 @@ mod tests {
     use super::super::tests::{Folder, npy};
     use super::*;
 
+    type Members = Vec<(&'static str, Vec<u8>)>;
+
     /// An array as NumPy writes it.
     fn member(dtype: &str, shape: &str, payload: &[u8]) -> Vec<u8> {
         npy(&format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n"), payload)
@@ -320,7 +322,7 @@ mod tests {
     }
 
     /// Three rows of ten binary features and five labels, of which the last row is for tests.
-    fn members() -> Vec<(&'static str, Vec<u8>)> {
+    fn members() -> Members {
         vec![
             // numpy.packbits of the columns {0, 9}, {}, {1, 7, 8}.
             ("x_packed", member("|u1", "(3, 2)", &[0b1000_0000, 0b0100_0000, 0, 0, 0b0100_0001, 0b1000_0000])),
@@ -356,7 +358,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_named() {
         let folder = Folder::new();
-        let says = |name: &str, change: &dyn Fn(&mut Vec<(&'static str, Vec<u8>)>), words: &[&str]| {
+        let says = |name: &str, change: &dyn Fn(&mut Members), words: &[&str]| {
             let mut members = members();
             change(&mut members);
             let error = load_multilabel(folder.write(&format!("{name}.npz"), npz(&members))).unwrap_err().to_string();
@@ -365,7 +367,7 @@ mod tests {
         for missing in ["x_packed", "n_features", "y_packed", "n_labels", "is_test"] {
             says("missing", &|members| members.retain(|(name, _)| *name != missing), &["has no array", missing]);
         }
-        let set = |members: &mut Vec<(&'static str, Vec<u8>)>, name: &str, bytes: Vec<u8>| {
+        let set = |members: &mut Members, name: &str, bytes: Vec<u8>| {
             members.iter_mut().find(|(other, _)| *other == name).unwrap().1 = bytes;
         };
         says("short", &|m| set(m, "is_test", member("|u1", "(2,)", &[0, 1])), &["--labels", "is_test has 2 rows", "3"]);

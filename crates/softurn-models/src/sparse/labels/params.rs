@@ -58,9 +58,9 @@ impl Params {
             hidden: vec![256],
             dropout: 0.5,
             batch: 64,
-            epochs: 40,
+            epochs: 20,
             learning_rate: 2e-3,
-            validation: 0.1,
+            validation: 0.2,
             temperatures: [0.5; 2],
         }
     }
@@ -84,7 +84,7 @@ impl Params {
         self
     }
 
-    /// The share of hidden values that a step leaves out, from 0 to below 1.
+    /// The share of hidden values that a step leaves out (dropout), from 0 to below 1; by default ½.
     pub fn dropout(mut self, share: f32) -> Self {
         self.dropout = share;
         self
@@ -96,7 +96,7 @@ impl Params {
         self
     }
 
-    /// Passes over the rows.
+    /// Passes over the rows; by default 20, and more where there are only hundreds of rows.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.epochs = epochs;
         self
@@ -108,13 +108,13 @@ impl Params {
         self
     }
 
-    /// The share of the rows that is held out of the fit, by which [`Count::Threshold`] is chosen; from 0 to below 1.
+    /// The share of the rows that is held out of the fit, by which [`Count::Threshold`] is chosen, from 0 to below 1; by default a fifth.
     pub fn validation(mut self, share: f64) -> Self {
         self.validation = share;
         self
     }
 
-    /// The temperatures of [`Loss::Relaxed`], of the number and of the labels.
+    /// The temperatures of [`Loss::Relaxed`], of the number and of the labels; by default ½ each.
     pub fn temperatures(mut self, temperatures: [f32; 2]) -> Self {
         self.temperatures = temperatures;
         self
