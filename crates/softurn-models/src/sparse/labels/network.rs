@@ -38,12 +38,13 @@ pub(super) struct Logits<'t> {
 
 impl Network {
     pub(super) fn new(params: &Params, shape: Shape, parameters: &mut Parameters, key: Key) -> Result<Self> {
+        let [trunk_key, labels_key, counts_key] = key.split();
         let mut inputs = shape.n_features;
         let mut trunk = Vec::with_capacity(params.hidden.len());
         for (i, &width) in params.hidden.iter().enumerate() {
             let bound = (6.0 / inputs as f32).sqrt();
             let (name, sizes) = (format!("trunk.{i}"), [inputs, width]);
-            trunk.push(Linear::new(parameters, &name, sizes, bound, 0.0, Activation::Relu, key.child(i as u64))?);
+            trunk.push(Linear::new(parameters, &name, sizes, bound, 0.0, Activation::Relu, trunk_key.child(i as u64))?);
             inputs = width;
         }
         // A tenth of the usual, so that the biases decide at first.
@@ -51,7 +52,6 @@ impl Network {
             let bound = 0.1 * (6.0 / (inputs + outputs) as f32).sqrt();
             Linear::new(parameters, name, [inputs, outputs], bound, 0.0, Activation::None, key)
         };
-        let [labels_key, counts_key] = key.split();
         let labels = head("labels", shape.n_labels, labels_key)?;
         let counts = match params.loss {
             Loss::Sigmoids => None,
