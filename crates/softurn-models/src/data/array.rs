@@ -119,7 +119,11 @@ pub(super) fn read_table(stream: &mut Stream<'_>, header: &Header) -> Result<Arr
         .map_err(|error| stream.origin.malformed(error.to_string()))
 }
 
-fn read_integers(stream: &mut Stream<'_>, header: &Header, expected: &'static str) -> Result<Vec<i64>, DataError> {
+pub(super) fn read_integers(
+    stream: &mut Stream<'_>,
+    header: &Header,
+    expected: &'static str,
+) -> Result<Vec<i64>, DataError> {
     let Some(element) = header.element.filter(|element| !element.is_float()) else {
         return Err(element_type(stream, header, expected));
     };

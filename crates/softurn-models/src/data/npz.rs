@@ -22,6 +22,11 @@ impl Archive {
         Ok(Self { origin, zip })
     }
 
+    /// An error about this archive.
+    pub fn malformed(&self, reason: String) -> DataError {
+        self.origin.malformed(reason)
+    }
+
     /// Reads the features from the array of that name; by default the only one of two dimensions or more, or else the one
     /// of these that is called `X` or `x`.
     pub fn dataset(mut self, array: Option<&str>, rows: Option<usize>) -> Result<Dataset, DataError> {
@@ -70,7 +75,8 @@ impl Archive {
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    /// The names of the arrays.
+    pub fn names(&self) -> Vec<String> {
         let members = self.zip.file_names().filter_map(Result::ok);
         members.filter_map(|member| member.strip_suffix(".npy").map(str::to_owned)).collect()
     }

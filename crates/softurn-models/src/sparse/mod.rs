@@ -15,10 +15,11 @@
 //! amortised posterior. Architecture, priors, divergences, trainers, schedules and all defaults are this project's design, and no
 //! result of the paper is claimed.
 //!
-//! What it is compared with, in the same harness: see [`Code`].
+//! What it is compared with, in the same harness: see [`Code`]. Sets of labels are predicted in the same two steps by [`labels`].
 
 mod divergence;
 mod evaluation;
+pub mod labels;
 mod loss;
 mod network;
 mod params;

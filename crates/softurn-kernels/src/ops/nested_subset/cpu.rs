@@ -58,7 +58,7 @@ pub fn forward(
 pub fn prefixes(x: &[f64], noise: &[f64], cols: usize, bound: usize, temperature: f64) -> Vec<f64> {
     let [mut y, _] = slots(x, noise, cols, bound, temperature);
     for i in 0..y.len() {
-        if i / cols % bound > 0 {
+        if !(i / cols).is_multiple_of(bound) {
             y[i] += y[i - cols];
         }
     }
