@@ -193,7 +193,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
 
   // Leaders take more than about a tenth of a slot in all slots together.
   let steep = max(power, 1.0);
-  var lift = clamp(steep * f32(bound) / (0.15 * remainder(all, left_below, count_above, f32(bound))), 1e-3, 1e30);
+  var lift = clamp(steep * f32(bound) / (0.3 * remainder(all, left_below, count_above, f32(bound))), 1e-3, 1e30);
   let crowd = 64u + fours / (4u * LANES);
   var whole = false;
   var done = !exists;

@@ -26,7 +26,7 @@ OPS = {
     "gumbel_top_k": SELECT,
     "relaxed_top_k": SELECT,
     "sigmoid_top_k": SELECT,
-    "nested_subset": "256x128x8,256x1024x8,256x4096x16,256x4096x32",
+    "nested_subset": ",".join(f"256x{n}x{k}" for n in (128, 1024, 4096, 16384) for k in (8, 16, 32)),
     "subset_marginals": "1024x128x8,1024x1024x8",
     "neural_sort": SORT,
     "soft_sort": SORT,

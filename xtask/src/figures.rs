@@ -26,6 +26,31 @@ pub const DISENTANGLE: &[Column] = &[
     ("seconds", "seconds"),
 ];
 
+/// What tables of sparse codes show.
+pub const CODES: &[Column] =
+    &[("squared error", "error"), ("active", "active"), ("probe", "probe_accuracy"), ("seconds", "seconds")];
+
+/// What tables of codes of the dictionary toy show.
+pub const TOY: &[Column] = &[
+    ("count accuracy", "count_accuracy"),
+    ("atom F1", "atom_f1"),
+    ("exact set", "exact_set"),
+    ("atom cosine", "atom_cosine"),
+    ("seconds", "seconds"),
+];
+
+/// What tables of label sets show.
+pub const LABELS: &[Column] = &[
+    ("micro-F1", "micro_f1"),
+    ("macro-F1", "macro_f1"),
+    ("subset accuracy", "subset_accuracy"),
+    ("count MAE", "count_mae"),
+    ("precision@1", "precision_at_1"),
+    ("precision@3", "precision_at_3"),
+    ("precision@5", "precision_at_5"),
+    ("seconds", "seconds"),
+];
+
 /// `accuracy 0.970, NMI 0.930, ...`
 pub fn in_words(columns: &[Column], summary: &Value) -> String {
     let cells = columns.iter().zip(figures(columns, summary)).map(|((t, _), value)| format!("{t} {}", cell(t, value)));

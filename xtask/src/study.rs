@@ -18,7 +18,7 @@ use crate::{table, vulkan};
 /// Many runs of the program and the table that they fill.
 pub struct Study {
     pub name: &'static str,
-    /// The subcommand of `softurn`.
+    /// The subcommand of `softurn`, in one word or two.
     pub command: &'static str,
     /// What its tables show.
     pub columns: &'static [Column],
@@ -86,7 +86,7 @@ pub fn run(repo: &Repository, name: &str, fresh: bool) -> Result<()> {
     let failed = advance(&study, &folder, |cell, out| {
         let mut command = repo.command(&program);
         command
-            .arg(study.command)
+            .args(study.command.split_whitespace())
             .args(with_data(cell.arguments(), data.as_deref())?)
             .args(["--json", "--quiet", "--out"])
             .arg(out);

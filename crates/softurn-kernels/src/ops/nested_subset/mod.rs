@@ -323,8 +323,8 @@ fn plan(gpu: &Gpu, cols: usize, bound: usize, prefixes: bool) -> Result<RowPlan>
         // Halves of a walk over a lane's fours in every slot, and the reductions of rounds and of lanes.
         let turns = |lanes: usize| {
             let fours = (width(cols) / 4).div_ceil(lanes);
-            let reductions = if lanes == 1 { 180 } else { 420 };
-            let there = bound * (forward * fours / 2 + reductions) + 14 * fours;
+            let [rounds, reductions] = if lanes == 1 { [180, 20] } else { [420, 100] };
+            let there = bound * (forward * fours / 2 + rounds) + 14 * fours;
             there.max(bound * (backward * fours + reductions) + 8 * fours)
         };
         if gpu.plan() == crate::Plan::Cpu {
