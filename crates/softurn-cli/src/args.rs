@@ -1,4 +1,4 @@
-//! The command line: `softurn cluster`, `disentangle`, `predict`, `select` and `devices`.
+//! The command line: `softurn cluster`, `disentangle`, `sparsify`, `predict`, `select` and `devices`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -11,6 +11,7 @@ use crate::config::{Covariance, Kind, Settings};
 use crate::disentangle;
 use crate::failure::{Failure, Result, one_line};
 use crate::settings::count;
+use crate::sparsify;
 
 /// Learn discrete structure by gradient descent on any GPU.
 #[derive(Debug, Parser)]
@@ -28,6 +29,8 @@ pub enum Command {
     Cluster(Box<ClusterArgs>),
     /// Learn how many factors two images share, and which latent dimensions hold them
     Disentangle(Box<DisentangleArgs>),
+    /// Learn sparse codes of rows, or the labels of rows that have several
+    Sparsify(SparsifyArgs),
     /// Assign new rows to the groups of a model that `cluster` saved
     Predict(PredictArgs),
     /// Compare numbers of groups without labels
@@ -99,6 +102,90 @@ pub struct DisentangleArgs {
     /// Everything that decides the result, from flags.
     #[command(flatten)]
     pub settings: disentangle::config::Settings,
+    /// Where the results go, and how.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Learn sparse codes of rows, or the labels of rows that have several: how many, and then which ones.
+#[derive(Debug, Args)]
+pub struct SparsifyArgs {
+    /// Which of both.
+    #[command(subcommand)]
+    pub command: SparsifyCommand,
+}
+
+/// The subcommands of `softurn sparsify`.
+#[derive(Debug, Subcommand)]
+pub enum SparsifyCommand {
+    /// Learn codes of which each row has its own number of active features, under a bound
+    Codes(Box<CodesArgs>),
+    /// Learn to predict sets of labels: how many a row has, and which ones
+    Labels(Box<LabelsArgs>),
+}
+
+const CODES_EXAMPLES: &str = "\
+Examples:
+  Made rows with known codes, each the sum of 1 to 4 of 12 atoms:
+    softurn sparsify codes --data toy --size 12 --bound 4 --out runs/toy
+
+  The embedded handwritten digits, at most 16 of 64 features each:
+    softurn sparsify codes --data digits --size 64 --bound 16 --noise 0.2 --out runs/digits
+
+  The same with as many features in every row, to compare with:
+    softurn sparsify codes --data digits --size 64 --bound 8 --code topl --noise 0.2 --out runs/topl
+
+  Carry on after Ctrl-C; everything else comes from the run directory:
+    softurn sparsify codes --resume --out runs/digits
+
+A configuration file holds the same names with underscores; flags win over it.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.";
+
+/// Learn codes of which each row has its own number of active features, under a bound.
+///
+/// Images keep their pixels from 0 to 1, tables are standardised by the rows of the fit, embeddings scaled as a whole. Writes a run
+/// directory with the resolved configuration, metrics, a checkpoint, the model, the active features of each row and one
+/// self-contained HTML report. Labels serve the linear probe only.
+#[derive(Debug, Args)]
+#[command(after_help = CODES_EXAMPLES, allow_negative_numbers = true)]
+pub struct CodesArgs {
+    /// Everything that decides the result, from flags.
+    #[command(flatten)]
+    pub settings: sparsify::codes::config::Settings,
+    /// Where the results go, and how.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const LABELS_EXAMPLES: &str = "\
+Examples:
+  An archive of features and labels with its published split:
+    softurn sparsify labels --data bibtex.npz --out runs/bibtex
+
+  Each label on its own, to compare with:
+    softurn sparsify labels --data bibtex.npz --loss sigmoids --out runs/sigmoids
+
+  Carry on after Ctrl-C; everything else comes from the run directory:
+    softurn sparsify labels --resume --out runs/bibtex
+
+The archive holds features x [rows, columns], or as bits x_packed with n_features; labels y_packed with n_labels; is_test [rows].
+Names of labels are read from STEM.label_names.txt beside it.
+
+A configuration file holds the same names with underscores; flags win over it.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.";
+
+/// Learn to predict sets of labels: how many a row has, and which ones.
+///
+/// Writes a run directory with the resolved configuration, metrics, a checkpoint, the model, predicted and true labels of the rows
+/// that the archive sets apart for tests, and one self-contained HTML report.
+#[derive(Debug, Args)]
+#[command(after_help = LABELS_EXAMPLES, allow_negative_numbers = true)]
+pub struct LabelsArgs {
+    /// Everything that decides the result, from flags.
+    #[command(flatten)]
+    pub settings: sparsify::labels::config::Settings,
     /// Where the results go, and how.
     #[command(flatten)]
     pub run: RunArgs,

@@ -17,5 +17,6 @@ pub mod run;
 pub mod rundir;
 pub mod select;
 pub mod settings;
+pub mod sparsify;
 pub mod summary;
 pub mod training;

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use softurn_cli::args::{self, Command};
+use softurn_cli::args::{self, Command, SparsifyCommand};
 use softurn_cli::failure::Result;
-use softurn_cli::{devices, disentangle, interrupt, predict, run, select};
+use softurn_cli::{devices, disentangle, interrupt, predict, run, select, sparsify};
 
 fn main() -> ExitCode {
     match execute() {
@@ -35,6 +35,16 @@ fn execute() -> Result<String> {
             let stop = interrupt::install(args.run.quiet)?;
             Ok(disentangle::disentangle(&args, stop)?.render(args.run.json))
         }
+        Command::Sparsify(args) => match args.command {
+            SparsifyCommand::Codes(args) => {
+                let stop = interrupt::install(args.run.quiet)?;
+                Ok(sparsify::codes::codes(&args, stop)?.render(args.run.json))
+            }
+            SparsifyCommand::Labels(args) => {
+                let stop = interrupt::install(args.run.quiet)?;
+                Ok(sparsify::labels::labels(&args, stop)?.render(args.run.json))
+            }
+        },
         Command::Predict(args) => predict::predict(&args),
         Command::Select(args) => select::select(&args),
         Command::Devices(args) => Ok(devices::render(&devices::list()?, args.json)),

@@ -69,16 +69,25 @@ pub fn load_rows(data: &str, label_column: Option<&str>, rows: Option<usize>, ki
     }
 }
 
-fn bad(error: data::DataError) -> Failure {
+/// The same rows with the labels of a file, where one is named.
+///
+/// # Errors
+/// Bad input.
+pub fn with_labels(data: Dataset, labels: Option<&str>) -> Result<Dataset> {
+    match labels {
+        Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad),
+        None => Ok(data),
+    }
+}
+
+/// Data that cannot be used: the message names the argument.
+pub fn bad(error: data::DataError) -> Failure {
     Failure::BadInput(error.to_string())
 }
 
 fn load(config: &Config) -> Result<Dataset> {
     let data = load_rows(&config.data, config.label_column.as_deref(), config.rows, config.kind)?;
-    let data = match &config.labels {
-        Some(labels) => data.with_labels(data::load_labels(labels).map_err(bad)?).map_err(bad)?,
-        None => data,
-    };
+    let data = with_labels(data, config.labels.as_deref())?;
     match &config.keep {
         // A stream of its own, so that the rows do not depend on how the method uses the seed.
         Some(shares) => data.keep_shares(shares, Key::new(config.seed).child(KEEP)).map_err(bad),

@@ -25,6 +25,10 @@ pub const MODEL: &str = "model.safetensors";
 pub const ASSIGNMENTS: &str = "assignments.csv";
 /// Pairs of rows, and what share of their factors the model takes them to share.
 pub const PAIRS: &str = "pairs.csv";
+/// The active features of each row.
+pub const CODES: &str = "codes.csv";
+/// Predicted and true labels of each row that was scored.
+pub const LABELS: &str = "labels.csv";
 /// The page for people.
 pub const REPORT: &str = "report.html";
 

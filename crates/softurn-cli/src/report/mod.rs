@@ -5,10 +5,12 @@
 
 pub mod chart;
 mod clustering;
+pub mod codes;
 mod colour;
 pub mod disentangle;
 pub mod format;
 pub mod image;
+pub mod labels;
 mod parts;
 pub mod pca;
 

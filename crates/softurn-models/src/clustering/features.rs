@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use softurn_kernels::ops::augment::{self, Affine};
 use softurn_kernels::{Gpu, Key, Tensor};
 
-use crate::data::{Dataset, ImageShape, Kind, moments};
+use crate::data::{Dataset, ImageShape};
 use crate::{Error, Result};
 
 /// What a random view does to an image: degrees turned to radians, and shares of its half side.
@@ -71,18 +71,7 @@ pub(super) struct Scaling {
 
 impl Scaling {
     pub(super) fn of(data: &Dataset) -> Self {
-        let mut table = None;
-        if data.kind() != Kind::Images {
-            let mut columns: Vec<[f64; 2]> = data.features().columns().into_iter().map(moments).collect();
-            if data.kind() == Kind::Embedding {
-                let variance = |&[_, scale]: &[f64; 2]| if scale > 0.0 { scale.powi(-2) } else { 0.0 };
-                let mean = columns.iter().map(variance).sum::<f64>() / columns.len() as f64;
-                let common = if mean > 0.0 { mean.sqrt().recip() } else { 0.0 };
-                columns.iter_mut().for_each(|[_, scale]| *scale = common);
-            }
-            table = Some(columns);
-        }
-        Self { columns: data.cols(), table }
+        Self { columns: data.cols(), table: data.scales() }
     }
 
     /// Columns of the data.

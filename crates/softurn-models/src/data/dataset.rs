@@ -306,6 +306,34 @@ impl Dataset {
         }
     }
 
+    /// These data as models of columns take them, by the scales of the rows of `fitted_on`, which has as many columns: images as they are, columns of a table as
+    /// z-scores, and those of an embedding less their means over one deviation for all. Constant columns of a table become 0.
+    ///
+    pub fn scaled_like(&self, fitted_on: &Self) -> Self {
+        let mut scaled = self.clone();
+        for (mut column, [mean, scale]) in
+            scaled.features.columns_mut().into_iter().zip(fitted_on.scales().into_iter().flatten())
+        {
+            column.mapv_inplace(|value| ((f64::from(value) - mean) * scale) as f32);
+        }
+        scaled
+    }
+
+    /// The mean of each column and one over the deviation that it is divided by; none of images, which stay as they are.
+    pub(crate) fn scales(&self) -> Option<Vec<[f64; 2]>> {
+        if self.kind == Kind::Images {
+            return None;
+        }
+        let mut columns: Vec<[f64; 2]> = self.features.columns().into_iter().map(moments).collect();
+        if self.kind == Kind::Embedding {
+            let variance = |&[_, scale]: &[f64; 2]| if scale > 0.0 { scale.powi(-2) } else { 0.0 };
+            let mean = columns.iter().map(variance).sum::<f64>() / columns.len() as f64;
+            let common = if mean > 0.0 { mean.sqrt().recip() } else { 0.0 };
+            columns.iter_mut().for_each(|[_, scale]| *scale = common);
+        }
+        Some(columns)
+    }
+
     /// The embedded set's name or the file's path, with `:ARRAY` where one was named.
     pub fn name(&self) -> &str {
         &self.name

@@ -112,6 +112,20 @@ pub struct Encoding {
     pub code: Array2<f32>,
     /// How many are active, `[rows]`.
     pub counts: Vec<u32>,
+    /// The active features of each row, `counts[row]` of them, in the order in which they are taken: a row with fewer would have the
+    /// first of them. Where no logits decide, those whose values are furthest from 0 come first.
+    pub order: Vec<Vec<u32>>,
+}
+
+impl Encoding {
+    /// The codes `[rows, size]` with the first `most` active features of each row alone.
+    pub fn first(&self, most: usize) -> Array2<f32> {
+        let mut codes = self.code.clone();
+        for (mut code, order) in codes.outer_iter_mut().zip(&self.order) {
+            order.iter().skip(most).for_each(|&feature| code[feature as usize] = 0.0);
+        }
+        codes
+    }
 }
 
 /// A fitted model.
@@ -162,21 +176,25 @@ impl FittedSparse {
         }
         let size = self.params().size;
         let (mut code, mut counts) = (Vec::with_capacity(rows * size), Vec::with_capacity(rows));
-        let mut active = Vec::with_capacity(rows * size);
+        let (mut active, mut order) = (Vec::with_capacity(rows * size), Vec::with_capacity(rows));
         let (gpu, block) = (self.parameters.gpu(), self.network.block());
         for values in data.values().chunks(block * wanted) {
             let x = gpu.tensor(values, [values.len() / wanted, wanted])?;
-            for (mask, values) in self.encode_block(&x)? {
-                counts.push(mask.iter().filter(|&&on| on).count() as u32);
+            for (taken, values) in self.encode_block(&x)? {
+                let mut mask = vec![false; size];
+                taken.iter().for_each(|&feature| mask[feature as usize] = true);
+                counts.push(taken.len() as u32);
                 active.extend(mask);
                 code.extend(values);
+                order.push(taken);
             }
         }
-        Ok(Encoding { active: table("data", rows, size, active)?, code: table("data", rows, size, code)?, counts })
+        let (active, code) = (table("data", rows, size, active)?, table("data", rows, size, code)?);
+        Ok(Encoding { active, code, counts, order })
     }
 
-    /// Which features of each row are active, and the row's code.
-    fn encode_block(&self, x: &Tensor) -> Result<Vec<(Vec<bool>, Vec<f32>)>> {
+    /// The active features of each row in their order, and the row's code.
+    fn encode_block(&self, x: &Tensor) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
         let &SparseParams { size, bound, .. } = self.params();
         let tape = Tape::new(x.gpu());
         let largest = |scores: &Var<'_>| -> Result<Vec<u32>> {
@@ -185,15 +203,21 @@ impl FittedSparse {
         // The first features of each row's order are active.
         let chosen = |order: Vec<u32>, counts: Vec<usize>, values: Option<Vec<f32>>| {
             let row = |(row, count): (usize, usize)| {
-                let (mut mask, mut code) = (vec![false; size], vec![0.0; size]);
-                for &feature in order[row * bound..][..count].iter() {
+                let (taken, mut code) = (order[row * bound..][..count].to_vec(), vec![0.0; size]);
+                for &feature in &taken {
                     let feature = feature as usize;
-                    mask[feature] = true;
                     code[feature] = values.as_ref().map_or(1.0, |values| values[row * size + feature]);
                 }
-                (mask, code)
+                (taken, code)
             };
             counts.into_iter().enumerate().map(row).collect()
+        };
+        // Those that satisfy a condition, the largest first.
+        let strongest = |code: &[f32], active: fn(f32) -> bool| {
+            let value = |feature: u32| code[feature as usize];
+            let mut taken: Vec<u32> = (0..size as u32).filter(|&feature| active(value(feature))).collect();
+            taken.sort_by(|&a, &b| value(b).abs().total_cmp(&value(a).abs()));
+            (taken, code.to_vec())
         };
         let rows = x.shape().dims()[0];
         Ok(match self.network.encode(&tape, &self.parameters, &tape.constant(x), true)? {
@@ -206,12 +230,9 @@ impl FittedSparse {
                 let values = if self.params().magnitudes { Some(scores.read()?) } else { None };
                 chosen(largest(&scores)?, vec![bound; rows], values)
             }
-            Heads::Dense([mean, _]) => {
-                mean.read()?.chunks(size).map(|code| (vec![true; size], code.to_vec())).collect()
-            }
+            Heads::Dense([mean, _]) => mean.read()?.chunks(size).map(|code| strongest(code, |_| true)).collect(),
             Heads::L1(values) => {
-                let active = |code: &[f32]| code.iter().map(|&value| value > 0.0).collect();
-                values.relu()?.read()?.chunks(size).map(|code| (active(code), code.to_vec())).collect()
+                values.relu()?.read()?.chunks(size).map(|code| strongest(code, |value| value > 0.0)).collect()
             }
         })
     }

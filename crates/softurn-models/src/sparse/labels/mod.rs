@@ -68,6 +68,15 @@ impl LabelModel {
         Params::new(loss)
     }
 
+    /// Whether a model can be fitted to these data, without doing so.
+    ///
+    /// # Errors
+    /// Those of [`LabelModel::fit`] that have nothing to do with the course of training.
+    pub fn check_data(&self, data: &MultiLabelData) -> Result<()> {
+        self.params.check_data(data)?;
+        self.held_out(data.n_rows()).map(drop)
+    }
+
     /// Learns from rows with labels, but for those that are held out. Columns of numbers are standardised by the rows of the fit.
     ///
     /// # Errors
@@ -116,12 +125,18 @@ impl LabelModel {
 
     /// The rows that are held out and the others, by the key.
     fn split(&self, rows: usize, key: Key) -> Result<[Vec<u32>; 2]> {
-        let held_out = (self.params.validation * rows as f64).round() as usize;
-        if held_out >= rows {
-            return Err(Error::argument("validation", format!("holds out {held_out} of {rows} rows")));
-        }
+        let held_out = self.held_out(rows)?;
         let mut order = batches::shuffled(rows, rows, key).concat();
         let rows = order.split_off(held_out);
         Ok([order, rows])
+    }
+
+    /// How many rows are held out.
+    fn held_out(&self, rows: usize) -> Result<usize> {
+        let held_out = (self.params.validation * rows as f64).round() as usize;
+        if held_out < rows {
+            return Ok(held_out);
+        }
+        Err(Error::argument("validation", format!("holds out {held_out} of {rows} rows")))
     }
 }
