@@ -4,7 +4,17 @@ use crate::figures::{CLUSTERING, CODES, DISENTANGLE, LABELS, TOY};
 use crate::study::{Cell, Study};
 
 pub fn studies() -> Vec<Study> {
-    vec![digits(), imbalance(), imbalance_mnist(), datasets(), disentangle(), disentangle_full(), sparse_toy(), codes(), labels()]
+    vec![
+        digits(),
+        imbalance(),
+        imbalance_mnist(),
+        datasets(),
+        disentangle(),
+        disentangle_full(),
+        sparse_toy(),
+        codes(),
+        labels(),
+    ]
 }
 
 /// The three priors and both baselines over five seeds.
@@ -233,6 +243,48 @@ fn sparse_toy() -> Study {
                 should fail, seeds 3 to 5",
         cells: cells.collect(),
         pairs: Vec::new(),
+    }
+}
+
+/// Codes of digits with equally many active features: a number of its own for each row, one for all, and a penalty.
+fn codes() -> Study {
+    let mnist = [idx("mnist"), ["--rows", "10000", "--epochs", "20"].map(str::to_owned).to_vec()].concat();
+    let digits = ["--data", "digits", "--epochs", "80"].map(str::to_owned).to_vec();
+    // The bound of codes that all have as many features active, and the penalty, are such that about as many are as of sparse codes.
+    let sets = [
+        ("digits", digits, [["mlp", "3", "2.2"], ["linear", "13", "2.7"]]),
+        ("mnist-10k", mnist, [["mlp", "16", "1"], ["linear", "16", "1"]]),
+    ];
+    let (mut cells, mut pairs) = (Vec::new(), Vec::new());
+    for (set, data, decoders) in &sets {
+        for [decoder, bound, penalty] in decoders {
+            let common: Vec<&str> =
+                data.iter().map(String::as_str).chain(["--size", "64", "--decoder", decoder]).collect();
+            let row = |name: &str| format!("{set}, {decoder}, {name}");
+            let rows: [(&str, &[&str]); 6] = [
+                ("sparse", &["--bound", "16"]),
+                ("top-L", &["--code", "topl", "--bound", bound]),
+                ("L1", &["--code", "l1", "--bound", "16", "--noise", "0.3", "--penalty", penalty]),
+                ("top-L with values", &["--code", "topl", "--magnitudes", "--bound", bound]),
+                ("sparse with values", &["--magnitudes", "--bound", "16"]),
+                ("dense", &["--code", "dense", "--bound", "16"]),
+            ];
+            for (name, own) in rows {
+                cells.extend((0..3).map(|seed| Cell::new(&row(name), seed, &common, own)));
+            }
+            pairs.extend(["top-L", "L1"].map(|other| [row("sparse"), row(other)]));
+        }
+    }
+    let alone = |row: &str| !pairs.iter().flatten().any(|pair| pair == row);
+    cells.sort_by_key(|cell| (alone(&cell.row), cell.seed));
+    Study {
+        name: "codes",
+        command: "sparsify codes",
+        columns: CODES,
+        about: "64 features of digits and of the first 10,000 images of MNIST, scored on a fifth of the rows that is held out: sparse codes \
+                of at most 16, as many for all rows, L1, seeds 0 to 2; SOFTURN_DATA as in datasets",
+        cells,
+        pairs,
     }
 }
 
