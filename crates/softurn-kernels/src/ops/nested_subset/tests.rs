@@ -3,7 +3,7 @@
 use softurn_tests::{Inputs, Mismatch, Mutant, Tolerance, assert_close_f64, assert_gradient, compare, same_bits};
 
 use super::{Draw, backward, cpu, forward, hard, hard_backward, hard_prefixes, prefixes, prefixes_backward, walk};
-use crate::ops::{Noise, gumbel_softmax, top_k};
+use crate::ops::{Noise, gumbel_softmax, subset, top_k};
 use crate::testing::{gpus, label, special_matrix, wide};
 use crate::{Error, Gpu, Key, Tensor};
 
@@ -389,6 +389,24 @@ fn hard_draws_have_the_inclusion_probabilities_of_the_law() {
         for (shares, want) in cases {
             assert_close_f64("9.2", &label(gpu), &inclusion(&shares), &want, &tolerance);
         }
+    }
+}
+
+/// Section 9.2: the same weights in sets of two by the law of their size, and draws with replacement.
+#[test]
+fn other_laws_of_sets_include_elements_differently() {
+    let ln = [0.4f32, 0.3, 0.2, 0.1].map(f32::ln);
+    for gpu in gpus() {
+        let subsets = subset::forward(gpu, &gpu.tensor(&ln, [1, 4]).unwrap(), 2).unwrap();
+        assert!((f64::from(subsets.log_sum.read().unwrap()[0]).exp() - 0.35).abs() < 1e-6);
+        assert!((f64::from(subsets.marginals.read().unwrap()[0]) - 0.24 / 0.35).abs() < 1e-6);
+        // Three draws with replacement find 2.2 of them on average: three slots without find three.
+        let rows = 200_000;
+        let x = gpu.tensor(&ln.repeat(3 * rows), [3 * rows, 4]).unwrap();
+        let drawn = gumbel_softmax::sample(gpu, &x, Noise::Key(Key::new(8))).unwrap().read_u32().unwrap();
+        let distinct = |row: &[u32]| (0..4).filter(|c| row.contains(c)).count();
+        let mean = drawn.chunks(3).map(distinct).sum::<usize>() as f64 / rows as f64;
+        assert!((mean - 2.2).abs() < 0.006, "{mean}");
     }
 }
 
