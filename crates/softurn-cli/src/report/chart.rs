@@ -1,4 +1,4 @@
-//! Line charts and scatter plots as inline SVG; colours and type come from the style sheet.
+//! Line charts, bars and scatter plots as inline SVG; colours and type come from the style sheet.
 
 use super::format::{escape, significant, tick_label, ticks};
 
@@ -11,8 +11,13 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A line chart of the curves over one pair of axes. `range` fixes the vertical axis, which otherwise fits the data.
+/// A line chart of the curves over epochs. `range` fixes the vertical axis, which otherwise fits the data.
 pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> String {
+    lines_over("epoch", curves, size, range)
+}
+
+/// The same over whole numbers, or shares of one, of which `axis` says what they are.
+pub fn lines_over(axis: &str, curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> String {
     let (width, height) = size;
     let several = curves.len() > 1;
     // Names stand beside the ends of their lines: 6.3 units per letter, and room for a figure.
@@ -39,8 +44,9 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
 
     let names = curves.iter().map(|curve| curve.name.as_str()).collect::<Vec<_>>().join(", ");
     let mut svg = format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{} by epoch\">",
-        escape(&names)
+        "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{} by {}\">",
+        escape(&names),
+        escape(axis)
     );
     let y_ticks = ticks(y_low, y_high, 4);
     let step = y_ticks.get(1).map_or(1.0, |next| next - y_ticks[0]);
@@ -54,7 +60,9 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
             tick_label(tick, step)
         );
     }
-    let x_ticks: Vec<f64> = ticks(x_low, x_high, 5).into_iter().filter(|x| x.fract() == 0.0).collect();
+    // Of whole numbers, whole ones.
+    let whole = finite().all(|(x, _)| x.fract() == 0.0);
+    let x_ticks: Vec<f64> = ticks(x_low, x_high, 5).into_iter().filter(|x| !whole || x.fract() == 0.0).collect();
     let step = x_ticks.get(1).map_or(1.0, |next| next - x_ticks[0]);
     for &tick in &x_ticks {
         let x = x_of(tick);
@@ -72,8 +80,11 @@ pub fn lines(curves: &[Curve], size: (f64, f64), range: Option<(f64, f64)>) -> S
         width - right,
         height - bottom
     );
-    svg +=
-        &format!("<text class=\"tick\" x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">epoch</text>", height - 4.0);
+    svg += &format!(
+        "<text class=\"tick\" x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+        height - 4.0,
+        escape(axis)
+    );
 
     let mut labels = Vec::new();
     for (index, curve) in curves.iter().enumerate() {
@@ -122,14 +133,16 @@ fn apart(mut labels: Vec<(f64, usize, String)>, gap: f64, floor: f64) -> Vec<(f6
     labels
 }
 
-/// Bars of heights in 0..1 over 0, 1, 2 and so on, and a line at `truth`.
-pub fn bars(heights: &[f64], truth: f64, axis: &str) -> String {
+/// Bars of heights in 0..1 over 0, 1, 2 and so on, those of several series side by side, and a line at `truth`.
+pub fn bars(series: &[&[f64]], truth: Option<f64>, axis: &str) -> String {
     const WIDTH: f64 = 460.0;
     const HEIGHT: f64 = 240.0;
     const EDGES: [f64; 4] = [46.0, 12.0, 10.0, 36.0];
     let [left, right, top, bottom] = EDGES;
-    let high = heights.iter().copied().filter(|height| height.is_finite()).fold(0.0, f64::max).max(1e-3) * 1.04;
-    let slot = (WIDTH - left - right) / heights.len().max(1) as f64;
+    let finite = series.iter().copied().flatten().copied().filter(|height| height.is_finite());
+    let high = finite.fold(0.0, f64::max).max(1e-3) * 1.04;
+    let places = series.iter().map(|heights| heights.len()).max().unwrap_or(0);
+    let slot = (WIDTH - left - right) / places.max(1) as f64;
     let x_of = |place: f64| left + (place + 0.5) * slot;
     let y_of = |height: f64| top + (high - height) / high * (HEIGHT - top - bottom);
     let floor = HEIGHT - bottom;
@@ -143,26 +156,53 @@ pub fn bars(heights: &[f64], truth: f64, axis: &str) -> String {
         let (x, y, label) = (left - 7.0, y + 3.5, tick_label(mark, step));
         svg += &format!("<text class=\"tick\" x=\"{x}\" y=\"{y:.1}\" text-anchor=\"end\">{label}</text>");
     }
-    // As many labels as have room.
-    let every = (26.0 / slot).ceil().max(1.0) as usize;
-    for (place, &height) in heights.iter().enumerate() {
-        let (x, y) = (x_of(place as f64), y_of(if height.is_finite() { height } else { 0.0 }));
-        svg += &format!(
-            "<rect class=\"bars\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{place}: {}</title></rect>",
-            x - 0.4 * slot,
-            0.8 * slot,
-            floor - y,
-            significant(height, 3)
-        );
-        if place % every == 0 {
-            let y = floor + 16.0;
-            svg += &format!("<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{place}</text>");
+    let width = 0.8 * slot / series.len().max(1) as f64;
+    for (index, heights) in series.iter().enumerate() {
+        for (place, &height) in heights.iter().enumerate() {
+            let x = x_of(place as f64) - 0.4 * slot + index as f64 * width;
+            let y = y_of(if height.is_finite() { height } else { 0.0 });
+            svg += &format!(
+                "<rect class=\"bars b{index}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\"><title>{place}: \
+                 {}</title></rect>",
+                floor - y,
+                significant(height, 3)
+            );
         }
     }
-    let x = x_of(truth);
-    svg += &format!("<line class=\"truth\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{floor}\"/>");
+    // As many labels as have room.
+    let every = (26.0 / slot).ceil().max(1.0) as usize;
+    for place in (0..places).step_by(every) {
+        let (x, y) = (x_of(place as f64), floor + 16.0);
+        svg += &format!("<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{place}</text>");
+    }
+    if let Some(truth) = truth {
+        let x = x_of(truth);
+        svg += &format!("<line class=\"truth\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{floor}\"/>");
+    }
     let (x, y) = ((left + WIDTH - right) / 2.0, HEIGHT - 4.0);
     svg += &format!("<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", escape(axis));
+    svg + "</svg>"
+}
+
+/// Values side by side as the steps of a line, a line for each series, from `low` to `high`.
+pub fn profile(series: &[&[f32]], low: f32, high: f32) -> String {
+    const WIDTH: f32 = 300.0;
+    const HEIGHT: f32 = 54.0;
+    let y_of =
+        |value: f32| 2.0 + (high - value.clamp(low, high)) / (high - low).max(f32::MIN_POSITIVE) * (HEIGHT - 4.0);
+    let zero = y_of(0.0);
+    let mut svg = format!(
+        "<svg class=\"profile\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"values by column\">\
+         <line class=\"grid\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{zero:.1}\" y2=\"{zero:.1}\"/>"
+    );
+    for (index, values) in series.iter().enumerate() {
+        let step = WIDTH / values.len().max(1) as f32;
+        let path: String = values
+            .iter()
+            .map(|&value| format!("V{:.1}h{step:.2}", y_of(if value.is_finite() { value } else { 0.0 })))
+            .collect();
+        svg += &format!("<path class=\"p{index}\" d=\"M0 {zero:.1}{path}\"/>");
+    }
     svg + "</svg>"
 }
 

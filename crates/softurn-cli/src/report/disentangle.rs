@@ -112,7 +112,8 @@ fn number(report: &DisentangleReport) -> String {
         report.shared[0],
         report.shared[1]
     );
-    let figure = format!("<figure class=\"panel\">{}</figure>\n", chart::bars(&bars, truth, "shared dimensions"));
+    let figure =
+        format!("<figure class=\"panel\">{}</figure>\n", chart::bars(&[&bars], Some(truth), "shared dimensions"));
     section("number", "How much is shared", &lead, &figure)
 }
 

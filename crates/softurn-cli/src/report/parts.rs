@@ -42,6 +42,31 @@ pub fn figure(name: &str, value: &str, note: &str) -> String {
     format!("<div><dt>{name}</dt><dd>{}</dd><p>{note}</p></div>", escape(value))
 }
 
+/// What the colours of a picture stand for: classes of keys, and words.
+pub fn legend(keys: &[(&str, &str)]) -> String {
+    let keys: String = keys
+        .iter()
+        .map(|(class, text)| format!("<span><i class=\"key {class}\"></i>{}</span>", escape(text)))
+        .collect();
+    format!("<div class=\"legend\">{keys}</div>\n")
+}
+
+/// A table of figures: the heads of its columns and the cells of its rows, of which the first is a name.
+pub fn figures_table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let head: String = heads.iter().map(|head| format!("<th>{}</th>", escape(head))).collect();
+    let row = |cells: &Vec<String>| -> String {
+        let cell = |(at, cell): (usize, &String)| match at {
+            0 => format!("<th>{}</th>", escape(cell)),
+            _ => format!("<td>{}</td>", escape(cell)),
+        };
+        format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
+    };
+    let body: String = rows.iter().map(row).collect();
+    format!(
+        "<div class=\"scroll\"><table class=\"baselines\">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+    )
+}
+
 /// Curves of every phase.
 pub fn training(run: &Run) -> String {
     let mut content = String::new();

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Zip};
 use serde::Serialize;
 use softurn::data::{Dataset, DictionaryToy, dictionary_toy};
 use softurn::metrics::{DictionaryScores, LinearProbe, dictionary_scores};
@@ -16,18 +16,25 @@ use softurn::{Gpu, Key};
 
 use crate::args::CodesArgs;
 use crate::failure::{Failure, Result};
-use crate::report::codes::{CodesReport, render};
+use crate::report::codes::{Atom, CodesReport, Example, Toy, render};
 use crate::report::format::{seconds, thousands};
 use crate::run::{bad, load_rows, open, with_labels};
 use crate::rundir::{CODES, MODEL, REPORT};
 use crate::settings::Configuration;
 use crate::training::{Trainer, failure, phases, run_of, totals};
-use config::{Code, Config, Likelihood, TOY};
+use config::{Code, Config, Decoder, Likelihood, TOY};
 
 /// The child of the seed's key that chooses the rows that the fit does not see.
 const HELD_OUT: u64 = 0x6865_6c64;
 /// The child of the seed's key that makes the toy.
 const MADE: u64 = 0x746f_7973;
+
+/// Features whose pictures the report shows.
+const ATOMS: usize = 128;
+/// Numbers of features for which the report says how well rows come back with no more.
+const KEPT: usize = 17;
+/// Rows that the report shows, and features of each.
+const EXAMPLES: [usize; 2] = [10, 8];
 
 /// The final figures of a run; all scores are of rows that the fit did not see.
 #[derive(Debug, Clone, Serialize)]
@@ -154,23 +161,27 @@ pub fn codes(args: &CodesArgs, stop: &AtomicBool) -> Result<Summary> {
     dir.write(CODES, &table(&config, &parts, &encodings)?)?;
     let evaluation = fitted.evaluate(&parts.held_out).map_err(failure)?;
     let probes = probes(&gpu, &parts, &encodings)?;
-    let dictionary = atoms(&fitted, config.size)?;
+    let atoms = atoms(&fitted, config.size)?;
     let toy = match &parts.toy {
-        Some(toy) => Some(scores(&encodings[1], &dictionary, toy)?),
+        Some(toy) => Some(compared(&encodings[1], &atoms, toy)?),
         None => None,
     };
-    let run = run_of(&config, config.seed, &gpu, phases(&dir)?, totals(&dir)?);
     let report = CodesReport {
         data: parts.fit.name().to_owned(),
         rows: [parts.fit.rows(), parts.held_out.rows()],
         columns: parts.fit.cols(),
+        image: parts.fit.image().filter(|shape| matches!(shape.channels, 1 | 3)),
         size: config.size,
-        bound: config.bound,
         model: in_words(&config),
+        valued: valued(&config),
+        linear: config.decoder == Decoder::Linear,
         evaluation: evaluation.clone(),
+        kept: kept(&fitted, &encodings[1], &parts.held_out)?,
         probes,
-        toy: toy.as_ref().map(|(_, scores)| scores.clone()),
-        run,
+        atoms: most_active(&atoms, &encodings[1]),
+        examples: examples(&fitted, &encodings[1], &parts, &atoms)?,
+        toy,
+        run: run_of(&config, config.seed, &gpu, phases(&dir)?, totals(&dir)?),
     };
     dir.write(REPORT, render(&report).as_bytes())?;
     let Evaluation { error, active, rows_by_active, error_by_active } = evaluation;
@@ -191,7 +202,7 @@ pub fn codes(args: &CodesArgs, stop: &AtomicBool) -> Result<Summary> {
         error_by_active,
         probe_accuracy: probes.map(|[codes, _]| codes),
         pixel_probe_accuracy: probes.map(|[_, columns]| columns),
-        toy: toy.map(|(_, scores)| scores),
+        toy: report.toy.map(|toy| toy.scores),
         seconds: report.run.seconds,
         samples_per_second: report.run.samples_per_second,
     })
@@ -238,16 +249,21 @@ fn in_words(config: &Config) -> String {
     }
 }
 
+/// Whether active features have values other than 1.
+fn valued(config: &Config) -> bool {
+    matches!(config.code, Code::Dense | Code::L1) || config.magnitudes == Some(true)
+}
+
 /// Row, whether it was held out, how many features are active and which, the first that was taken first; with their values
 /// unless these are 1.
 fn table(config: &Config, parts: &Parts, encodings: &[Encoding; 2]) -> Result<Vec<u8>> {
-    let binary = matches!(config.code, Code::Sparse | Code::TopL) && config.magnitudes != Some(true);
+    let valued = valued(config);
     let mut lines = Vec::new();
     for (part, (rows, encoding)) in parts.rows.iter().zip(encodings).enumerate() {
         for ((row, order), code) in rows.iter().zip(&encoding.order).zip(encoding.code.outer_iter()) {
-            let feature = |&feature: &u32| match binary {
-                true => feature.to_string(),
-                false => format!("{feature}:{}", code[feature as usize]),
+            let feature = |&feature: &u32| match valued {
+                true => format!("{feature}:{}", code[feature as usize]),
+                false => feature.to_string(),
             };
             let active: Vec<String> = order.iter().map(feature).collect();
             lines.push((*row, format!("{row},{part},{},{}\n", order.len(), active.join(" "))));
@@ -286,16 +302,76 @@ fn probes(gpu: &Gpu, parts: &Parts, codes: &[Encoding; 2]) -> Result<Option<[f64
     Ok(Some([of_codes, of_columns]))
 }
 
-/// Codes of the toy's test rows against the true ones.
-fn scores(found: &Encoding, atoms: &Array2<f32>, toy: &DictionaryToy) -> Result<(DictionaryScores, ToyScores)> {
+/// Codes and atoms of the toy's test rows beside the true ones.
+fn compared(found: &Encoding, atoms: &Array2<f32>, toy: &DictionaryToy) -> Result<Toy> {
     let truth = &toy.test.active;
     let scores = dictionary_scores(found.active.view(), atoms.view(), truth.view(), toy.atoms.view())
         .map_err(|error| Failure::Failed(error.into()))?;
-    let mut true_counts = vec![0; scores.predicted_counts.len().max(truth.ncols() + 1)];
+    let mut true_counts = vec![0; truth.ncols() + 1];
     for row in truth.outer_iter() {
         true_counts[row.iter().filter(|&&on| on).count()] += 1;
     }
-    let &DictionaryScores { count_accuracy, atom_f1, exact_set, atom_cosine, .. } = &scores;
-    let counts = scores.predicted_counts.clone();
-    Ok((scores, ToyScores { count_accuracy, atom_f1, exact_set, atom_cosine, counts, true_counts }))
+    let pair = |(truth, learned): (ArrayView1<'_, f32>, &Option<usize>)| {
+        let learned = learned.map(|learned| {
+            let learned = atoms.row(learned);
+            let lengths = (truth.dot(&truth) * learned.dot(&learned)).sqrt();
+            (learned.to_vec(), f64::from(truth.dot(&learned) / lengths.max(f32::MIN_POSITIVE)))
+        });
+        (truth.to_vec(), learned)
+    };
+    let pairs = toy.atoms.outer_iter().zip(&scores.matching).map(pair).collect();
+    let DictionaryScores { count_accuracy, atom_f1, exact_set, atom_cosine, predicted_counts: counts, .. } = scores;
+    Ok(Toy { scores: ToyScores { count_accuracy, atom_f1, exact_set, atom_cosine, counts, true_counts }, pairs })
+}
+
+/// Numbers of features from 0 to the most of a row, all or evenly spaced, and the error when rows keep no more than so many.
+fn kept(fitted: &FittedSparse, encoding: &Encoding, data: &Dataset) -> Result<Vec<(usize, f64)>> {
+    let most = encoding.counts.iter().copied().max().unwrap_or(0) as usize;
+    let mut numbers: Vec<usize> =
+        (0..KEPT).map(|i| (i * most) as f64 / (KEPT - 1) as f64).map(|at| at.round() as usize).collect();
+    if most < KEPT {
+        numbers = (0..=most).collect();
+    }
+    let error = |number: usize| {
+        let decoded = fitted.decode(encoding.first(number).view()).map_err(failure)?;
+        let square = |sum: f64, &x: &f32, &y: &f32| sum + (f64::from(x) - f64::from(y)).powi(2);
+        Ok((number, Zip::from(data.features()).and(&decoded).fold(0.0, square) / data.rows() as f64))
+    };
+    numbers.into_iter().map(error).collect()
+}
+
+/// The features that are active in most rows.
+fn most_active(atoms: &Array2<f32>, encoding: &Encoding) -> Vec<Atom> {
+    let rows = encoding.active.nrows() as f64;
+    let share = |feature: usize| encoding.active.column(feature).iter().filter(|&&on| on).count() as f64 / rows;
+    let mut found: Vec<Atom> = (atoms.outer_iter().enumerate())
+        .map(|(feature, values)| Atom { feature, share: share(feature), values: values.to_vec() })
+        .collect();
+    found.sort_by(|a, b| b.share.total_cmp(&a.share));
+    found.truncate(ATOMS);
+    found
+}
+
+/// Held-out rows at even distances in the order of their number of active features.
+fn examples(fitted: &FittedSparse, encoding: &Encoding, parts: &Parts, atoms: &Array2<f32>) -> Result<Vec<Example>> {
+    let [shown, features] = EXAMPLES;
+    let mut order: Vec<usize> = (0..parts.held_out.rows()).collect();
+    order.sort_by_key(|&row| encoding.counts[row]);
+    let shown = shown.min(order.len());
+    let rows: Vec<usize> = (0..shown).map(|i| order[i * (order.len() - 1) / (shown - 1).max(1)]).collect();
+    let decoded = fitted.decode(encoding.code.select(Axis(0), &rows).view()).map_err(failure)?;
+    let example = |(&row, after): (&usize, ArrayView1<'_, f32>)| {
+        let active =
+            encoding.order[row].iter().take(features).map(|&feature| (feature, encoding.code[[row, feature as usize]]));
+        let active: Vec<(u32, f32)> = active.collect();
+        Example {
+            row: parts.rows[1][row],
+            before: parts.held_out.features().row(row).to_vec(),
+            after: after.to_vec(),
+            atoms: active.iter().map(|(feature, _)| atoms.row(*feature as usize).to_vec()).collect(),
+            active,
+            count: encoding.counts[row] as usize,
+        }
+    };
+    Ok(rows.iter().zip(decoded.outer_iter()).map(example).collect())
 }

@@ -8,18 +8,23 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use softurn::Key;
-use softurn::data::{LabelSets, MultiLabelSplit, load_multilabel};
-use softurn::sparse::labels::{Count as ModelCount, Evaluation};
+use softurn::data::{LabelSets, MultiLabelData, MultiLabelSplit, load_multilabel};
+use softurn::sparse::labels::{Count as ModelCount, Evaluation, FittedLabels};
 
 use crate::args::LabelsArgs;
 use crate::failure::{Failure, Result};
 use crate::report::format::{score, seconds, thousands};
-use crate::report::labels::{LabelsReport, render};
+use crate::report::labels::{Bin, Label, LabelsReport, render};
 use crate::run::{bad, open};
 use crate::rundir::{LABELS, MODEL, REPORT};
 use crate::settings::Configuration;
 use crate::training::{Trainer, failure, phases, run_of, totals};
 use config::{Config, Count, Loss};
+
+/// Bins of the probabilities of labels.
+const BINS: usize = 10;
+/// Rows whose probabilities are in memory at once.
+const BLOCK: usize = 1024;
 
 /// The final figures of a run; all scores are of the rows that are set apart for tests.
 #[derive(Debug, Clone, Serialize)]
@@ -45,11 +50,11 @@ pub struct Summary {
     /// How good the predicted sets are.
     #[serde(flatten)]
     pub scores: Scores,
-    /// Share of right ones among the labels that comes first; none where there are fewer labels, as below.
+    /// Share of the rows whose first label is right.
     pub precision_at_1: Option<f64>,
-    /// Among the first three.
+    /// Share of right ones among the first three labels; none where there are fewer.
     pub precision_at_3: Option<f64>,
-    /// Among the first five.
+    /// The same of the first five.
     pub precision_at_5: Option<f64>,
     /// The same scores of the most probable number of labels, where the model knows one.
     pub argmax: Option<Scores>,
@@ -151,15 +156,24 @@ pub fn labels(args: &LabelsArgs, stop: &AtomicBool) -> Result<Summary> {
         Loss::Sigmoids => None,
         _ => Some(fitted.evaluate(test, ModelCount::Argmax).map_err(failure)?),
     };
-    let run = run_of(&config, config.seed, &gpu, phases(&dir)?, totals(&dir)?);
+    let mut evaluations = vec![(name_of(config.count).to_owned(), evaluation.clone())];
+    if let Some(argmax) = argmax.as_ref().filter(|_| config.count != Count::Argmax) {
+        evaluations.push((name_of(Count::Argmax).to_owned(), argmax.clone()));
+    }
+    let truth = test.labels();
     let report = LabelsReport {
         data: config.data.clone(),
         rows: [rows, test.n_rows()],
         columns: train.n_features(),
-        n_labels: test.labels().n_labels(),
+        n_labels: truth.n_labels(),
         model: in_words(&config).into(),
-        evaluation: evaluation.clone(),
-        run,
+        evaluations,
+        threshold: fitted.threshold().filter(|_| config.count == Count::Threshold),
+        best_precision: evaluation.precision_at.iter().map(|&(k, _)| (k, best_precision(truth, k))).collect(),
+        counts: counts([&predicted, truth]),
+        calibration: calibration(&fitted, test)?,
+        labels: by_label(&predicted, truth, label_names.as_deref()),
+        run: run_of(&config, config.seed, &gpu, phases(&dir)?, totals(&dir)?),
     };
     dir.write(REPORT, render(&report).as_bytes())?;
     let precision = |k: usize| evaluation.precision_at.iter().find(|(at, _)| *at == k).map(|(_, share)| *share);
@@ -194,8 +208,7 @@ fn in_words(config: &Config) -> &'static str {
 
 /// Row, predicted and true labels, by their names where there are some.
 fn table(predicted: &LabelSets, truth: &LabelSets, names: Option<&[String]>) -> Result<Vec<u8>> {
-    let name = |label: &u32| names.map_or_else(|| label.to_string(), |names| names[*label as usize].clone());
-    let set = |labels: &[u32]| labels.iter().map(name).collect::<Vec<_>>().join(";");
+    let set = |labels: &[u32]| labels.iter().map(|&label| name(label, names)).collect::<Vec<_>>().join(";");
     let write = || -> anyhow::Result<Vec<u8>> {
         let mut csv = csv::Writer::from_writer(Vec::new());
         csv.write_record(["row", "predicted", "true"])?;
@@ -205,4 +218,59 @@ fn table(predicted: &LabelSets, truth: &LabelSets, names: Option<&[String]>) -> 
         Ok(csv.into_inner()?)
     };
     Ok(write()?)
+}
+
+fn name(label: u32, names: Option<&[String]>) -> String {
+    names.map_or_else(|| label.to_string(), |names| names[label as usize].clone())
+}
+
+/// Rows with 0, 1, 2 .. labels of some sets each, up to the most of all.
+fn counts(sets: [&LabelSets; 2]) -> [Vec<usize>; 2] {
+    let most = sets.iter().flat_map(|sets| sets.rows()).map(<[u32]>::len).max().unwrap_or(0);
+    sets.map(|sets| {
+        let mut counts = vec![0; most + 1];
+        sets.rows().for_each(|labels| counts[labels.len()] += 1);
+        counts
+    })
+}
+
+/// Precision at `k` of an order without a mistake.
+fn best_precision(truth: &LabelSets, k: usize) -> f64 {
+    let right: usize = truth.rows().map(|labels| labels.len().min(k)).sum();
+    right as f64 / (k * truth.n_rows()) as f64
+}
+
+/// Probabilities of all labels in all rows, and how often the labels are there.
+fn calibration(fitted: &FittedLabels, data: &MultiLabelData) -> Result<Vec<Bin>> {
+    let mut bins = vec![Bin::default(); BINS];
+    let rows: Vec<usize> = (0..data.n_rows()).collect();
+    for rows in rows.chunks(BLOCK) {
+        let block = data.select(rows).map_err(failure)?;
+        let probabilities = fitted.probabilities(&block).map_err(failure)?;
+        for (probabilities, truth) in probabilities.outer_iter().zip(block.labels().rows()) {
+            for (label, &probability) in probabilities.iter().enumerate() {
+                let bin = &mut bins[((probability * BINS as f32) as usize).min(BINS - 1)];
+                bin.pairs += 1;
+                bin.probability += f64::from(probability);
+                bin.true_pairs += u64::from(truth.binary_search(&(label as u32)).is_ok());
+            }
+        }
+    }
+    Ok(bins)
+}
+
+/// Right and wrong predictions of each label.
+fn by_label(predicted: &LabelSets, truth: &LabelSets, names: Option<&[String]>) -> Vec<Label> {
+    let label = |label| Label { name: name(label, names), right: 0, added: 0, missing: 0 };
+    let mut labels: Vec<Label> = (0..truth.n_labels() as u32).map(label).collect();
+    for (predicted, truth) in predicted.rows().zip(truth.rows()) {
+        for label in predicted {
+            let found = &mut labels[*label as usize];
+            *(if truth.binary_search(label).is_ok() { &mut found.right } else { &mut found.added }) += 1;
+        }
+        for label in truth.iter().filter(|label| predicted.binary_search(label).is_err()) {
+            labels[*label as usize].missing += 1;
+        }
+    }
+    labels
 }
