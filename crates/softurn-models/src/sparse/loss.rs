@@ -158,10 +158,6 @@ impl Objective for Training {
         vec![Phase { name: "fit", epochs, learning_rate, warm_up: 20 }]
     }
 
-    fn begin(&self, _: usize, _: &mut Parameters, _: Key) -> Result<()> {
-        Ok(())
-    }
-
     fn losses<'t>(
         &self,
         _: usize,
@@ -204,9 +200,5 @@ impl Objective for Training {
                 Ok(vec![("loss", loss), ("reconstruction", reconstruction), ("penalty", penalty)])
             }
         }
-    }
-
-    fn metrics(&self, _: usize, _: &Parameters) -> Result<Vec<(&'static str, f64)>> {
-        Ok(Vec::new())
     }
 }

@@ -50,11 +50,13 @@ pub trait Objective {
     /// The phases, in order.
     fn phases(&self) -> Vec<Phase>;
 
-    /// Called before the first epoch of a phase, and never in the middle of one.
+    /// Called before the first epoch of a phase, and never in the middle of one; by default nothing is to be done.
     ///
     /// # Errors
     /// Whatever the method's initialisation meets.
-    fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()>;
+    fn begin(&self, _phase: usize, _parameters: &mut Parameters, _key: Key) -> Result<()> {
+        Ok(())
+    }
 
     /// The rows that a batch needs, from the shuffled ones of a step and the step's key: the same, unless the method
     /// brings others along.
@@ -75,11 +77,13 @@ pub trait Objective {
         key: Key,
     ) -> Result<Losses<'t>>;
 
-    /// What is reported after an epoch besides the losses: numbers in `0..=1` that need no labels.
+    /// What is reported after an epoch besides the losses: numbers in `0..=1` that need no labels; none by default.
     ///
     /// # Errors
     /// Whatever the kernels meet.
-    fn metrics(&self, phase: usize, parameters: &Parameters) -> Result<Vec<(&'static str, f64)>>;
+    fn metrics(&self, _phase: usize, _parameters: &Parameters) -> Result<Vec<(&'static str, f64)>> {
+        Ok(Vec::new())
+    }
 
     /// Whether a phase may end before its last epoch, by what [`Objective::metrics`] said after an epoch of it.
     fn finished(&self, _phase: usize, _metrics: &[(&'static str, f64)]) -> bool {

@@ -275,10 +275,6 @@ impl Objective for Training<'_> {
         vec![Phase { name: "pairs", epochs: steps.div_ceil(STEPS), learning_rate, warm_up: 20 }]
     }
 
-    fn begin(&self, _: usize, _: &mut Parameters, _: Key) -> Result<()> {
-        Ok(())
-    }
-
     /// Fresh pairs: all first images, then all second ones.
     fn rows(&self, _: usize, shuffled: Vec<u32>, key: Key) -> Vec<u32> {
         let [pairs_key, _] = key.split();
@@ -315,10 +311,6 @@ impl Objective for Training<'_> {
         let loss = (&reconstruction + &divergence.affine(learner.params.beta, 0.0)?)?;
         let number = sharing.number.mean()?;
         Ok(vec![("loss", loss), ("reconstruction", reconstruction), ("divergence", divergence), ("shared", number)])
-    }
-
-    fn metrics(&self, _: usize, _: &Parameters) -> Result<Vec<(&'static str, f64)>> {
-        Ok(Vec::new())
     }
 }
 

@@ -133,10 +133,6 @@ impl Objective for Training<'_> {
         vec![Phase { name: "train", epochs, learning_rate, warm_up: 0 }]
     }
 
-    fn begin(&self, _: usize, _: &mut Parameters, _: Key) -> Result<()> {
-        Ok(())
-    }
-
     fn losses<'t>(
         &self,
         _: usize,
@@ -150,10 +146,6 @@ impl Objective for Training<'_> {
         let features = self.network.features(tape.gpu(), self.data, rows)?;
         let logits = self.network.logits(tape, parameters, &features, Some(dropout))?;
         losses(&self.network.params, &logits, self.data.labels(), rows, draw)
-    }
-
-    fn metrics(&self, _: usize, _: &Parameters) -> Result<Vec<(&'static str, f64)>> {
-        Ok(Vec::new())
     }
 }
 
