@@ -303,11 +303,8 @@ fn examples(report: &CodesReport) -> String {
         let value =
             |value: f32| if report.valued { format!(": {}", significant(f64::from(value), 2)) } else { String::new() };
         let error: f32 = example.before.iter().zip(&example.after).map(|(x, y)| (x - y) * (x - y)).sum();
-        let numbers = format!(
-            "<td class=\"number\">{}</td><td class=\"number\">{}</td>",
-            example.count,
-            significant(f64::from(error), 3)
-        );
+        let error = if error.is_finite() { significant(f64::from(error), 3) } else { "–".into() };
+        let numbers = format!("<td class=\"number\">{}</td><td class=\"number\">{}</td>", example.count, error);
         let Some(shape) = report.image else {
             let names: Vec<String> = example.active.iter().map(|&(k, v)| format!("{k}{}", value(v))).collect();
             let more = if example.count > names.len() { " …" } else { "" };
