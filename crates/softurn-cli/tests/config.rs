@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use clap::CommandFactory;
-use softurn_cli::args::{self, Cli, ClusterArgs, Command, Parsed};
+use softurn_cli::args::{self, Cli, ClusterArgs, Command, Parsed, SparsifyArgs, SparsifyCommand};
 use softurn_cli::config::{Config, Prior, Source};
 use softurn_cli::failure::Result;
 use softurn_cli::rundir::{CHECKPOINT, CONFIG, RunDir};
 use softurn_cli::settings::Configuration;
+use softurn_cli::sparsify;
 
 fn cluster(words: &str) -> Result<ClusterArgs> {
     match args::parse(format!("softurn cluster {words}").split_whitespace())? {
@@ -50,17 +51,43 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 #[test]
 fn the_help_states_the_real_defaults() {
     let folder = tempfile::tempdir().expect("folder");
-    let words = format!("--data digits --k 5 --out {}/run", folder.path().display());
-    let config = configure(&cluster(&words).expect("arguments")).expect("configuration");
-    let mut command = Cli::command();
-    let help = command.find_subcommand_mut("cluster").expect("cluster").render_long_help().to_string();
-    for (key, value) in config.rows_of_table() {
-        if !["data", "k"].contains(&key.as_str()) {
-            let text = format!("[default: {}]", value.replace(['"', '[', ']', ' '], ""));
-            assert!(help.contains(&text), "{key}: {text} is not in\n{help}");
+    let out = folder.path().join("run").display().to_string();
+    let parsed = |words: &str| match args::parse(format!("softurn {words} --out {out}").split_whitespace()) {
+        Ok(Parsed::Run(Cli { command })) => command,
+        other => panic!("{words}: {other:?}"),
+    };
+    let codes = |words: &str| match parsed(&format!("sparsify codes --data digits --size 5 --bound 2 {words}")) {
+        Command::Sparsify(SparsifyArgs { command: SparsifyCommand::Codes(args) }) => {
+            sparsify::codes::config::Config::of_run(&args.settings, &args.run).expect("configuration").rows_of_table()
         }
+        other => panic!("{other:?}"),
+    };
+    let labels = |words: &str| match parsed(&format!("sparsify labels --data a.npz {words}")) {
+        Command::Sparsify(SparsifyArgs { command: SparsifyCommand::Labels(args) }) => {
+            sparsify::labels::config::Config::of_run(&args.settings, &args.run).expect("configuration").rows_of_table()
+        }
+        other => panic!("{other:?}"),
+    };
+    let cluster = configure(&cluster(&format!("--data digits --k 5 --out {out}")).expect("arguments"));
+    let cases = [
+        (vec!["cluster"], cluster.expect("configuration").rows_of_table(), vec!["data", "k"]),
+        (vec!["sparsify", "codes"], codes(""), vec!["data", "size", "bound"]),
+        (vec!["sparsify", "codes"], codes("--code l1"), vec!["data", "size", "bound", "code"]),
+        (vec!["sparsify", "labels"], labels(""), vec!["data"]),
+        (vec!["sparsify", "labels"], labels("--loss relaxed"), vec!["data", "loss"]),
+    ];
+    for (path, config, given) in cases {
+        let mut program = Cli::command();
+        let command = path.iter().fold(&mut program, |command, name| command.find_subcommand_mut(name).expect("there"));
+        let help = command.render_long_help().to_string();
+        for (key, value) in config {
+            if !given.contains(&key.as_str()) {
+                let text = format!("[default: {}]", value.replace(['"', '[', ']', ' '], ""));
+                assert!(help.contains(&text), "{path:?}, {key}: {text} is not in\n{help}");
+            }
+        }
+        assert!(help.contains("Examples:") && help.contains("--resume"));
     }
-    assert!(help.contains("Examples:") && help.contains("--resume"));
 }
 
 #[test]

@@ -8,8 +8,8 @@ fn softurn(words: &[&str]) -> Output {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for words in [["--help", ""], ["--version", ""], ["cluster", "--help"]] {
-        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    for words in ["--help", "--version", "cluster --help", "sparsify --help", "sparsify labels --help"] {
+        let words: Vec<&str> = words.split(' ').collect();
         let output = softurn(&words);
         assert_eq!(output.status.code(), Some(0));
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{words:?}");
@@ -25,6 +25,8 @@ fn bad_input_is_code_2_one_line_and_no_directory() {
         vec![],
         vec!["clutser"],
         vec!["cluster"],
+        vec!["sparsify"],
+        vec!["sparsify", "codes", "--size", "3", "--bound", "2", "--out", &out],
         vec!["cluster", "--data", "digits", "--k", "many", "--out", &out],
         vec!["cluster", "--data", "digits", "--k", "0", "--json", "--out", &out],
         vec!["cluster", "--resume", "--json", "--out", &out],

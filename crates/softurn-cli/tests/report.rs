@@ -1,10 +1,16 @@
 //! The report page: complete, self-contained, and safe with whatever names the data has.
 
+use softurn::data::ImageShape;
+use softurn::metrics::LabelSetScores;
+use softurn::sparse;
 use softurn::weak_supervision::{Evaluation, FactorScore};
+use softurn_cli::report::codes::{self, Atom, CodesReport, Example, Toy};
 use softurn_cli::report::disentangle::{self, DisentangleReport, Swap, Traversal};
+use softurn_cli::report::labels::{self, Bin, Label, LabelsReport};
 use softurn_cli::report::{
     Baseline, Curve, Dataset, Groups, Images, Phase, ReportData, Run, Scores, Truth, pca, render,
 };
+use softurn_cli::sparsify::codes::ToyScores;
 
 /// Six rows in three groups, of which the last is empty; hostile names throughout.
 fn small() -> ReportData {
@@ -154,4 +160,122 @@ fn the_page_of_a_model_of_pairs_is_whole_and_safe() {
     for part in ["1 of 2 factors shared", "-0.125", "0.750", "id=\"training\"", "id=\"run\""] {
         assert!(page.contains(part), "{part}");
     }
+}
+
+/// Four held-out rows of two by two pixels with up to two of three features, the first of which stands for the upper pixels.
+fn small_codes() -> CodesReport {
+    let ReportData { title: evil, run, .. } = small();
+    let atoms = [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, -1.0, -1.0], [0.0; 4]].map(|values| values.to_vec());
+    let atom = |(feature, values): (usize, &Vec<f32>)| Atom {
+        feature,
+        share: [0.75, 0.5, 0.0][feature],
+        values: values.clone(),
+    };
+    CodesReport {
+        data: format!("folder/{evil}"),
+        rows: [6, 4],
+        columns: 4,
+        image: Some(ImageShape { height: 2, width: 2, channels: 1 }),
+        size: 3,
+        model: evil,
+        valued: true,
+        linear: false,
+        evaluation: sparse::Evaluation {
+            error: 0.625,
+            active: 1.25,
+            rows_by_active: vec![0, 3, 1],
+            error_by_active: vec![None, Some(0.5), Some(1.0)],
+        },
+        kept: vec![(0, 2.0), (1, 0.75), (2, 0.625)],
+        probes: Some([0.5, 0.875]),
+        toy: None,
+        atoms: atoms.iter().enumerate().map(atom).collect(),
+        examples: vec![Example {
+            row: 7,
+            before: vec![1.0, 0.5, 0.0, 0.0],
+            after: vec![1.0, 1.0, 0.0, f32::NAN],
+            active: vec![(0, 1.5)],
+            count: 2,
+            atoms: vec![atoms[0].clone()],
+        }],
+        run,
+    }
+}
+
+#[test]
+fn the_page_of_codes_is_whole_and_safe() {
+    let page = codes::render(&small_codes());
+    check_page(&page);
+    // Three atoms, a row, what comes back and its feature.
+    assert_eq!(page.matches("data:image/png;base64,").count(), 3 + 3);
+    // Blue on white is what is added, red what is taken away: the second atom differs from the first in more than its place.
+    let colours = |pixels: [[u8; 3]; 4]| {
+        let pixels = pixels.concat();
+        Images { height: 2, width: 2, channels: 3, pixels }.data_uri(0).expect("a picture")
+    };
+    let (nothing, added, taken) = ([250, 249, 246], [23, 64, 118], [178, 44, 36]);
+    assert_eq!(page.matches(&colours([added, added, nothing, nothing])).count(), 2);
+    assert_eq!(page.matches(&colours([nothing, nothing, taken, taken])).count(), 1);
+    for text in
+        ["0.625", "1.25", "accuracy on codes; 0.875", "1 of these are active in none", "feature 0: 1.5", "<td>…</td>"]
+    {
+        assert!(page.contains(text), "{text}");
+    }
+
+    // Without pictures, and with true codes.
+    let scores = ToyScores {
+        count_accuracy: 0.75,
+        atom_f1: 0.5,
+        exact_set: 0.25,
+        atom_cosine: 0.125,
+        counts: vec![0, 3, 1, 0],
+        true_counts: vec![0, 2, 2, 0],
+    };
+    let pairs =
+        vec![(vec![0.0, 1.0, 0.0, 0.0], Some((vec![0.0, 1.0, 0.0, 0.5], 0.894))), (vec![1.0, 0.0, 0.0, 0.0], None)];
+    let toy = Some(Toy { scores, pairs });
+    let page = codes::render(&CodesReport { image: None, probes: None, toy, ..small_codes() });
+    check_page(&page);
+    assert!(!page.contains("data:image") && !page.contains("Linear probe"));
+    for text in ["0.750", "0.125", "0.894", "0: +1.0, 1: +1.0", "2: −1.0, 3: −1.0", "true", "id=\"toy\""] {
+        assert!(page.contains(text), "{text}");
+    }
+    // Two atoms and a row, and what is learned of one atom and of the row.
+    assert_eq!((page.matches("class=\"p0\"").count(), page.matches("class=\"p1\"").count()), (3, 2));
+}
+
+#[test]
+fn the_page_of_label_sets_is_whole_and_safe() {
+    let ReportData { title: evil, run, .. } = small();
+    let sets = LabelSetScores { micro_f1: 0.6, macro_f1: 0.4, subset_accuracy: 0.2, count_error: 1.25 };
+    let evaluation = sparse::labels::Evaluation { sets, precision_at: vec![(1, 0.9), (3, 0.5)] };
+    let label = |name: &str, right, added, missing| Label { name: name.into(), right, added, missing };
+    let page = labels::render(&LabelsReport {
+        data: format!("folder/{evil}"),
+        rows: [6, 4],
+        columns: 2,
+        n_labels: 3,
+        model: evil.clone(),
+        evaluations: vec![("threshold".into(), evaluation)],
+        threshold: Some(0.25),
+        best_precision: vec![(1, 1.0), (3, 0.75)],
+        counts: [vec![1, 3], vec![0, 2, 2]],
+        calibration: vec![
+            Bin { pairs: 10, probability: 2.0, true_pairs: 3 },
+            Bin::default(),
+            Bin { pairs: 2, probability: 1.5, true_pairs: 1 },
+        ],
+        labels: vec![label(&evil, 2, 1, 0), label("never", 0, 0, 0), label("wrong", 0, 4, 5)],
+        run,
+    });
+    check_page(&page);
+    for part in ["scores", "ways", "counts", "precision", "calibration", "labels", "training", "run"] {
+        assert!(page.contains(&format!("<section id=\"{part}\">")), "{part}");
+    }
+    // (|2 - 3| + |1.5 - 1|) / 12, and the most wrong label first, in which the one without predictions does not stand.
+    for text in ["0.12, of which", "0.2000", "0.3000", "0.7500", "threshold is 0.250", "all 12 pairs", "0.800"] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(page.find("<th>wrong</th><td>5</td><td>0</td><td>5</td><td>4</td>") < page.find("Most right"));
+    assert!(!page.contains("<th>never</th>"));
 }

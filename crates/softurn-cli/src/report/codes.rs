@@ -165,7 +165,7 @@ fn errors(report: &CodesReport) -> String {
     let of_rows = e.error_by_active.iter().enumerate().filter_map(|(count, error)| Some((count as f64, (*error)?)));
     let curves = [
         Curve {
-            name: "first ones of all rows".into(),
+            name: "at most so many kept".into(),
             points: report.kept.iter().map(|&(count, error)| (count as f64, error)).collect(),
         },
         Curve { name: "rows with so many".into(), points: of_rows.collect() },
@@ -292,7 +292,7 @@ fn strongest(atom: &Atom) -> Vec<String> {
         let value = f64::from(atom.values[column]);
         format!("{column}: {}{}", if value < 0.0 { "−" } else { "+" }, significant(value.abs(), 2))
     });
-    vec![atom.feature.to_string(), percent(atom.share), named.collect::<Vec<_>>().join("   ")]
+    vec![atom.feature.to_string(), percent(atom.share), named.collect::<Vec<_>>().join(", ")]
 }
 
 /// Rows beside what their codes decode to.
@@ -303,7 +303,8 @@ fn examples(report: &CodesReport) -> String {
         let value =
             |value: f32| if report.valued { format!(": {}", significant(f64::from(value), 2)) } else { String::new() };
         let error: f32 = example.before.iter().zip(&example.after).map(|(x, y)| (x - y) * (x - y)).sum();
-        let numbers = format!("<td>{}</td><td>{}</td>", example.count, significant(f64::from(error), 3));
+        let error = if error.is_finite() { significant(f64::from(error), 3) } else { "–".into() };
+        let numbers = format!("<td class=\"number\">{}</td><td class=\"number\">{}</td>", example.count, error);
         let Some(shape) = report.image else {
             let names: Vec<String> = example.active.iter().map(|&(k, v)| format!("{k}{}", value(v))).collect();
             let more = if example.count > names.len() { " …" } else { "" };
@@ -341,8 +342,8 @@ fn examples(report: &CodesReport) -> String {
         None => (legend(&[("p0", "the row"), ("p1", "what its code decodes to")]), "<th>Columns</th>"),
     };
     let content = format!(
-        "{keys}<div class=\"scroll\"><table class=\"pictures\">\n<thead><tr><th>Row</th>{columns}<th>Active</th><th>Error</th>\
-         <th>Features</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+        "{keys}<div class=\"scroll\"><table class=\"pictures\">\n<thead><tr><th>Row</th>{columns}<th class=\"number\">Active</th><th class=\"number\">Error</th>\
+         <th class=\"number\">Features</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     );
     let lead = "Held-out rows, from those with the fewest active features to those with the most, what their codes decode to, and \
                 the features, in the order in which they are taken.";

@@ -6,7 +6,7 @@ use super::format::{seconds, significant, thousands};
 use super::parts::{self, figure, figures_table, legend, plural, section};
 use super::{Curve, Run, chart};
 
-/// Labels in the list of those with most right and most wrong predictions.
+/// Labels in the lists of those with the most right and the most wrong predictions.
 const LISTED: usize = 15;
 
 /// Everything that the page shows.
@@ -174,7 +174,7 @@ fn calibration(report: &LabelsReport) -> String {
     let gap = bins.iter().map(gap).sum::<f64>() / pairs.max(1) as f64;
     let curves = [
         Curve { name: "labels".into(), points: bins.iter().map(|bin| means(bin).into()).collect() },
-        Curve { name: "if it held".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] },
+        Curve { name: "calibrated".into(), points: vec![(0.0, 0.0), (1.0, 1.0)] },
     ];
     let chart = chart::lines_over("probability", &curves, (460.0, 300.0), Some((0.0, 1.0)));
     let width = 1.0 / report.calibration.len().max(1) as f64;
@@ -214,9 +214,6 @@ fn labels(report: &LabelsReport) -> String {
         format!("<h3 class=\"phase\">{title}</h3>\n{table}")
     };
     let content = list("Most wrong", Label::wrong) + &list("Most right", |label| label.right);
-    let lead = format!(
-        "Labels with the most wrong predictions, missed or added, and those with the most right ones; up to {LISTED} of {} each.",
-        thousands(report.n_labels as u64)
-    );
-    section("labels", "Which labels", &lead, &content)
+    let lead = "Labels with the most wrong predictions, missed or added, and those with the most right ones.";
+    section("labels", "Which labels", lead, &content)
 }

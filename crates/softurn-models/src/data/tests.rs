@@ -110,6 +110,13 @@ fn a_data_set_keeps_its_promises() {
     let data = Dataset::table("t", array![[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]).unwrap();
     // The deviation is sqrt(2 / 3).
     assert_eq!(data.standardized().values(), [-1.2247449, 0.0, 0.0, 0.0, 1.2247449, 0.0]);
+    // By the scales of other rows: 2 and 1 over sqrt(2 / 3), 7 and nothing; as an embedding 1 over the root of (2 / 3 + 0) / 2.
+    let more = Dataset::table("m", array![[4.0, 9.0], [2.0, 7.0]]).unwrap();
+    assert_eq!(more.scaled_like(&data).values(), [2.449_489_8, 0.0, 0.0, 0.0]);
+    let embedded = more.into_embedding().unwrap().scaled_like(&data.clone().into_embedding().unwrap());
+    assert_eq!(embedded.values(), [3.464_101_6, 3.464_101_6, 0.0, 0.0]);
+    let digits = load("digits", Some(3)).unwrap();
+    assert_eq!(digits.scaled_like(&digits), digits);
     // A column-major matrix comes out row after row.
     let columns = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].reversed_axes();
     assert_eq!(Dataset::table("t", columns).unwrap().values(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);

@@ -306,6 +306,7 @@ fn fits_are_the_same_again_resumed_and_loaded() -> Result<()> {
     let [checkpoint, model] = ["checkpoint.safetensors", "model.safetensors"].map(|name| folder.path().join(name));
     let mut all: Vec<_> = TRAINERS.map(|trainer| tiny(Code::Sparse).trainer(trainer).magnitudes(true)).to_vec();
     all.extend([Code::TopL, Code::Dense, Code::L1].map(tiny));
+    all.push(tiny(Code::TopL).magnitudes(true));
     all.push(tiny(Code::Sparse).decoder(DecoderKind::Mlp).likelihood(Likelihood::Bernoulli));
     for params in all {
         let (what, method) = (format!("{params:?}"), params.check()?);
@@ -334,6 +335,21 @@ fn fits_are_the_same_again_resumed_and_loaded() -> Result<()> {
             let (active, code) = (encoding.active.row(row), encoding.code.row(row));
             assert_eq!(active.iter().filter(|&&on| on).count(), count as usize);
             assert!(active.iter().zip(code).all(|(&on, &value)| (value != 0.0) == on), "{what}");
+            let order = &encoding.order[row];
+            assert!(order.len() == count as usize && order.iter().all(|&feature| active[feature as usize]), "{what}");
+            let values: Vec<f32> = order.iter().map(|&feature| code[feature as usize]).collect();
+            let sized = params.code == Code::Dense;
+            // Where values are what decides, the highest come first, or the largest.
+            if params.code != Code::Sparse {
+                let value = |value: f32| if sized { value.abs() } else { value };
+                assert!(values.windows(2).all(|pair| value(pair[0]) >= value(pair[1])), "{what}: {values:?}");
+            }
+            let first = encoding.first(1);
+            let kept = first.row(row).iter().filter(|&&value| value != 0.0).count();
+            assert!(
+                kept == order.len().min(1) && order.iter().take(1).all(|&k| first[[row, k as usize]] != 0.0),
+                "{what}"
+            );
             match params.code {
                 Code::Sparse => assert!((1..=2).contains(&count)),
                 Code::TopL => assert_eq!(count, 2),
@@ -341,6 +357,7 @@ fn fits_are_the_same_again_resumed_and_loaded() -> Result<()> {
                 Code::L1 => assert!(code.iter().all(|&value| value >= 0.0)),
             }
         }
+        assert_eq!(encoding.first(4), encoding.code, "{what}");
         let squared: f64 =
             found.1.iter().zip(data.values()).map(|(&y, &x)| (f64::from(y) - f64::from(x)).powi(2)).sum();
         assert!((scores.error - squared / 10.0).abs() < 1e-6, "{scores:?}");

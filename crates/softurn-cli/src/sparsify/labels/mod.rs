@@ -8,14 +8,14 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use softurn::Key;
-use softurn::data::{LabelSets, MultiLabelData, MultiLabelSplit, load_multilabel};
+use softurn::data::{DataError, LabelSets, MultiLabelData, MultiLabelSplit, load_multilabel};
 use softurn::sparse::labels::{Count as ModelCount, Evaluation, FittedLabels};
 
 use crate::args::LabelsArgs;
 use crate::failure::{Failure, Result};
 use crate::report::format::{score, seconds, thousands};
 use crate::report::labels::{Bin, Label, LabelsReport, render};
-use crate::run::{bad, open};
+use crate::run::open;
 use crate::rundir::{LABELS, MODEL, REPORT};
 use crate::settings::Configuration;
 use crate::training::{Trainer, failure, phases, run_of, totals};
@@ -131,9 +131,12 @@ fn name_of(count: Count) -> &'static str {
 pub fn labels(args: &LabelsArgs, stop: &AtomicBool) -> Result<Summary> {
     let config = Config::of_run(&args.settings, &args.run)?;
     let method = config.method()?;
-    let split = load_multilabel(&config.data).map_err(bad)?;
+    let split = load_multilabel(&config.data).map_err(bad_archive)?;
     let MultiLabelSplit { train, test, label_names } = &split;
-    method.check_data(train).map_err(failure)?;
+    method.check_data(train).map_err(|error| match error {
+        softurn::Error::Argument { argument: "labels", message } => Failure::bad_input("--data", message),
+        other => failure(other),
+    })?;
     let rows = train.n_rows();
     if config.count == Count::Threshold && (config.validation * rows as f64).round() == 0.0 {
         let message = format!("{} of {rows} rows leaves none to choose the threshold of --count by", config.validation);
@@ -195,6 +198,12 @@ pub fn labels(args: &LabelsArgs, stop: &AtomicBool) -> Result<Summary> {
         seconds: report.run.seconds,
         samples_per_second: report.run.samples_per_second,
     })
+}
+
+/// Features and labels come from one file.
+fn bad_archive(error: DataError) -> Failure {
+    let message = error.to_string();
+    Failure::BadInput(message.strip_prefix("--labels").map_or(message.clone(), |rest| format!("--data{rest}")))
 }
 
 fn in_words(config: &Config) -> &'static str {

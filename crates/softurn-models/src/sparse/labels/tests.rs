@@ -250,7 +250,12 @@ fn what_does_not_fit_is_named() -> Result<()> {
         says(params.check().unwrap_err(), &[name]);
     }
     let data = three_rows();
-    let fit = |params: Params| params.check().and_then(|method| method.fit(gpu(), &data, Key::new(0))).unwrap_err();
+    let fit = |params: Params| {
+        let method = params.check().unwrap();
+        let error = method.fit(gpu(), &data, Key::new(0)).unwrap_err();
+        assert_eq!(method.check_data(&data).unwrap_err().to_string(), error.to_string());
+        error
+    };
     says(fit(params().bound(6)), &["bound", "6", "5 labels"]);
     says(fit(params().zero_class(false)), &["labels", "row 1", "zero class"]);
     says(fit(params().validation(0.9)), &["validation", "3 of 3 rows"]);
