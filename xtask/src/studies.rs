@@ -252,8 +252,8 @@ fn codes() -> Study {
     let digits = ["--data", "digits", "--epochs", "80"].map(str::to_owned).to_vec();
     // The bound of codes that all have as many features active, and the penalty, are such that about as many are as of sparse codes.
     let sets = [
-        ("digits", digits, [["mlp", "3", "2.2"], ["linear", "13", "2.7"]]),
-        ("mnist-10k", mnist, [["mlp", "16", "1"], ["linear", "16", "1"]]),
+        ("digits", digits, [["mlp", "3", "2.2"], ["linear", "12", "2"]]),
+        ("mnist-10k", mnist, [["mlp", "3", "6"], ["linear", "15", "1"]]),
     ];
     let (mut cells, mut pairs) = (Vec::new(), Vec::new());
     for (set, data, decoders) in &sets {
