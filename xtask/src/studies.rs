@@ -253,7 +253,7 @@ fn codes() -> Study {
     // The bound of codes that all have as many features active, and the penalty, are such that about as many are as of sparse codes.
     let sets = [
         ("digits", digits, [["mlp", "3", "2.2"], ["linear", "12", "2"]]),
-        ("mnist-10k", mnist, [["mlp", "3", "6"], ["linear", "15", "1"]]),
+        ("mnist-10k", mnist, [["mlp", "3", "6"], ["linear", "15", "4"]]),
     ];
     let (mut cells, mut pairs) = (Vec::new(), Vec::new());
     for (set, data, decoders) in &sets {
