@@ -4,7 +4,7 @@ use softurn::data::ImageShape;
 use softurn::metrics::LabelSetScores;
 use softurn::sparse;
 use softurn::weak_supervision::{Evaluation, FactorScore};
-use softurn_cli::report::codes::{self, Atom, CodesReport, Example, Toy};
+use softurn_cli::report::codes::{self, Atom, CodesReport, Example, Pair, Toy};
 use softurn_cli::report::disentangle::{self, DisentangleReport, Swap, Traversal};
 use softurn_cli::report::labels::{self, Bin, Label, LabelsReport};
 use softurn_cli::report::{
@@ -177,9 +177,9 @@ fn small_codes() -> CodesReport {
         columns: 4,
         image: Some(ImageShape { height: 2, width: 2, channels: 1 }),
         size: 3,
-        model: evil,
+        model: evil.clone(),
         valued: true,
-        linear: false,
+        atoms_are: evil,
         evaluation: sparse::Evaluation {
             error: 0.625,
             active: 1.25,
@@ -231,8 +231,10 @@ fn the_page_of_codes_is_whole_and_safe() {
         counts: vec![0, 3, 1, 0],
         true_counts: vec![0, 2, 2, 0],
     };
-    let pairs =
-        vec![(vec![0.0, 1.0, 0.0, 0.0], Some((vec![0.0, 1.0, 0.0, 0.5], 0.894))), (vec![1.0, 0.0, 0.0, 0.0], None)];
+    let pairs = vec![
+        Pair { truth: vec![0.0, 1.0, 0.0, 0.0], learned: Some((vec![0.0, 1.0, 0.0, 0.5], 0.894)) },
+        Pair { truth: vec![1.0, 0.0, 0.0, 0.0], learned: None },
+    ];
     let toy = Some(Toy { scores, pairs });
     let page = codes::render(&CodesReport { image: None, probes: None, toy, ..small_codes() });
     check_page(&page);

@@ -54,6 +54,15 @@ fn check_page(page: &str, parts: &[&str]) {
     }
 }
 
+/// Rows of the first table of a section of a report: their cells but for the first.
+fn cells(page: &str, section: &str) -> Vec<Vec<String>> {
+    let table = page.split(&format!("<section id=\"{section}\">")).nth(1).and_then(|rest| rest.split("<tbody>").nth(1));
+    let table = table.and_then(|rest| rest.split("</tbody>").next()).expect(section);
+    let cell = |cell: &str| cell.split("</td>").next().unwrap_or("").replace(',', "");
+    let rows = table.split("</tr>").map(|row| row.split("<td>").skip(1).map(cell).collect::<Vec<_>>());
+    rows.filter(|cells| !cells.is_empty()).collect()
+}
+
 /// A line of `codes.csv`: whether the row was held out, how many features are active, and which.
 fn code(line: &str) -> (bool, usize, Vec<String>) {
     let [_, held_out, count, active] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -93,6 +102,9 @@ fn codes_are_those_of_the_seed_also_after_a_kill() {
     let page = read(&whole, "report.html");
     check_page(&page, &["scores", "counts", "errors", "atoms", "examples", "training", "run"]);
     assert!(page.contains(&format!("<dd>{mean:.2}</dd>")) && !page.contains("id=\"toy\""));
+    // With fewer features the error is larger, with all of them that of the summary.
+    let kept: Vec<f64> = cells(&page, "errors").iter().map(|cells| cells[2].parse().expect("an error")).collect();
+    assert!((kept[kept.len() - 1] / number(&found, "error") - 1.0).abs() < 1e-3 && kept[0] > kept[1], "{kept:?}");
     // Twelve atoms; of ten rows the row, what comes back and the features, which are no more than eight.
     let pictures = page.matches("data:image/png;base64,").count();
     assert!((12 + 10 * 3..=12 + 10 * 6).contains(&pictures), "{pictures}");
@@ -182,13 +194,14 @@ fn labels_are_those_of_the_seed_also_after_a_kill() {
 
     // The figures are those of the file.
     let mut csv = csv::Reader::from_path(whole.join("labels.csv")).expect("a table");
-    let [mut right, mut all, mut same, mut difference, mut rows] = [0usize; 5];
+    let [mut right, mut all, mut same, mut difference, mut rows, mut there] = [0usize; 6];
     for record in csv.records() {
         let record = record.expect("a row");
         let sets = [1, 2].map(|at| record[at].split(';').filter(|name| !name.is_empty()).collect::<BTreeSet<_>>());
         assert!(sets.iter().flatten().all(|name| names.contains(name)), "{record:?}");
         right += sets[0].intersection(&sets[1]).count();
         all += sets[0].len() + sets[1].len();
+        there += sets[1].len();
         same += usize::from(sets[0] == sets[1]);
         difference += sets[0].len().abs_diff(sets[1].len());
         rows += 1;
@@ -210,6 +223,12 @@ fn labels_are_those_of_the_seed_also_after_a_kill() {
     let page = read(&whole, "report.html");
     check_page(&page, &["scores", "ways", "counts", "precision", "calibration", "labels", "training", "run"]);
     assert!(page.contains(&format!("<dd>{:.3}</dd>", number(&found, "micro_f1"))));
+    // Pairs of all probabilities, and how many of them are there.
+    let bins = cells(&page, "calibration");
+    let [pairs, frequency] = [0, 2].map(|at| move |bin: &Vec<String>| bin[at].parse::<f64>().unwrap_or(0.0));
+    assert_eq!(bins.iter().map(pairs).sum::<f64>(), 400.0);
+    let found_there = bins.iter().map(|bin| pairs(bin) * frequency(bin)).sum::<f64>();
+    assert!((found_there - there as f64).abs() < 0.05, "{found_there} of {there}");
     assert!(page.contains("400 pairs of a row and a label") && page.contains("&lt;b&gt;") && !page.contains("<b>"));
 
     let words = format!("{words} --epochs 40");

@@ -28,8 +28,8 @@ pub struct CodesReport {
     pub model: String,
     /// Whether an active feature has a value other than 1.
     pub valued: bool,
-    /// Whether what is decoded is a sum over features.
-    pub linear: bool,
+    /// What the values of [`Atom`] are, in words.
+    pub atoms_are: String,
     /// Scores.
     pub evaluation: Evaluation,
     /// Numbers of features, and the error when each row keeps no more than so many, its first.
@@ -51,8 +51,17 @@ pub struct CodesReport {
 pub struct Toy {
     /// How far they agree.
     pub scores: ToyScores,
-    /// Each true atom, and the learned one that it is matched to, with their cosine.
-    pub pairs: Vec<(Vec<f32>, Option<(Vec<f32>, f64)>)>,
+    /// One for each true atom.
+    pub pairs: Vec<Pair>,
+}
+
+/// A true atom and the learned one that it is matched to.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The true one, by column.
+    pub truth: Vec<f32>,
+    /// The learned one and the cosine of both; none where there are too few.
+    pub learned: Option<(Vec<f32>, f64)>,
 }
 
 /// What a feature stands for.
@@ -191,10 +200,10 @@ fn errors(report: &CodesReport) -> String {
 /// Learned atoms beside the true ones.
 fn toy(report: &CodesReport) -> String {
     let Some(Toy { pairs, .. }) = &report.toy else { return String::new() };
-    let learned = pairs.iter().filter_map(|(_, learned)| Some(&learned.as_ref()?.0));
-    let (low, high) = range(pairs.iter().map(|(truth, _)| truth).chain(learned));
+    let learned = pairs.iter().filter_map(|pair| Some(&pair.learned.as_ref()?.0));
+    let (low, high) = range(pairs.iter().map(|pair| &pair.truth).chain(learned));
     let rows: String = (pairs.iter().enumerate())
-        .map(|(atom, (truth, learned))| {
+        .map(|(atom, Pair { truth, learned })| {
             let mut lines = vec![truth.as_slice()];
             lines.extend(learned.iter().map(|(learned, _)| learned.as_slice()));
             let cosine = score(learned.as_ref().map(|(_, cosine)| *cosine));
@@ -252,15 +261,12 @@ fn percent(share: f64) -> String {
 /// What features stand for.
 fn atoms(report: &CodesReport) -> String {
     let unused = report.atoms.iter().filter(|atom| atom.share == 0.0).count();
-    let what = match report.linear {
-        true => "The atoms of the dictionary",
-        false => "What each feature alone decodes to, less what nothing decodes to",
-    };
     let which = match report.atoms.len() {
         all if all == report.size => String::new(),
         some => format!(" The {some} that are active most often, of {}.", thousands(report.size as u64)),
     };
-    let lead = format!("{what}, with the share of the held-out rows in which they are active.{which}");
+    let lead =
+        format!("{}, with the share of the held-out rows in which they are active.{which}", escape(&report.atoms_are));
     let lead = if unused > 0 { format!("{lead} {unused} of these are active in none.") } else { lead };
     let Some(shape) = report.image else {
         let rows: Vec<Vec<String>> = report.atoms.iter().map(strongest).collect();
@@ -343,7 +349,7 @@ fn examples(report: &CodesReport) -> String {
     };
     let content = format!(
         "{keys}<div class=\"scroll\"><table class=\"pictures\">\n<thead><tr><th>Row</th>{columns}<th class=\"number\">Active</th><th class=\"number\">Error</th>\
-         <th class=\"number\">Features</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+         <th class=\"number\" colspan=\"9\">Features</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     );
     let lead = "Held-out rows, from those with the fewest active features to those with the most, what their codes decode to, and \
                 the features, in the order in which they are taken.";

@@ -306,9 +306,9 @@ impl Dataset {
         }
     }
 
-    /// These data as models of columns take them, by the scales of the rows of `fitted_on`, which has as many columns: images as they are, columns of a table as
-    /// z-scores, and those of an embedding less their means over one deviation for all. Constant columns of a table become 0.
-    ///
+    /// These data as models of columns take them, by the scales of the rows of `fitted_on`, which has as many columns: images as
+    /// they are, columns of a table as z-scores, and those of an embedding less their means over one deviation for all. Constant
+    /// columns of a table become 0.
     pub fn scaled_like(&self, fitted_on: &Self) -> Self {
         let mut scaled = self.clone();
         for (mut column, [mean, scale]) in

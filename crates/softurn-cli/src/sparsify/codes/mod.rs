@@ -16,7 +16,7 @@ use softurn::{Gpu, Key};
 
 use crate::args::CodesArgs;
 use crate::failure::{Failure, Result};
-use crate::report::codes::{Atom, CodesReport, Example, Toy, render};
+use crate::report::codes::{Atom, CodesReport, Example, Pair, Toy, render};
 use crate::report::format::{seconds, thousands};
 use crate::run::{bad, load_rows, open, with_labels};
 use crate::rundir::{CODES, MODEL, REPORT};
@@ -174,7 +174,11 @@ pub fn codes(args: &CodesArgs, stop: &AtomicBool) -> Result<Summary> {
         size: config.size,
         model: in_words(&config),
         valued: valued(&config),
-        linear: config.decoder == Decoder::Linear,
+        atoms_are: match (config.decoder, config.likelihood) {
+            (Decoder::Linear, Likelihood::Gaussian) => "The atoms of the dictionary".into(),
+            (Decoder::Linear, Likelihood::Bernoulli) => "The atoms of the dictionary, in logits".into(),
+            (Decoder::Mlp, _) => "What each feature alone decodes to, less what nothing decodes to".into(),
+        },
         evaluation: evaluation.clone(),
         kept: kept(&fitted, &encodings[1], &parts.held_out)?,
         probes,
@@ -317,7 +321,7 @@ fn compared(found: &Encoding, atoms: &Array2<f32>, toy: &DictionaryToy) -> Resul
             let lengths = (truth.dot(&truth) * learned.dot(&learned)).sqrt();
             (learned.to_vec(), f64::from(truth.dot(&learned) / lengths.max(f32::MIN_POSITIVE)))
         });
-        (truth.to_vec(), learned)
+        Pair { truth: truth.to_vec(), learned }
     };
     let pairs = toy.atoms.outer_iter().zip(&scores.matching).map(pair).collect();
     let DictionaryScores { count_accuracy, atom_f1, exact_set, atom_cosine, predicted_counts: counts, .. } = scores;
