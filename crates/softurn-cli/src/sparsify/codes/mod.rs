@@ -310,7 +310,7 @@ fn probes(gpu: &Gpu, parts: &Parts, codes: &[Encoding; 2]) -> Result<Option<[f64
 fn compared(found: &Encoding, atoms: &Array2<f32>, toy: &DictionaryToy) -> Result<Toy> {
     let truth = &toy.test.active;
     let scores = dictionary_scores(found.active.view(), atoms.view(), truth.view(), toy.atoms.view())
-        .map_err(|error| Failure::Failed(error.into()))?;
+        .map_err(|error| failure(error.into()))?;
     let mut true_counts = vec![0; truth.ncols() + 1];
     for row in truth.outer_iter() {
         true_counts[row.iter().filter(|&&on| on).count()] += 1;

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 use softurn::Key;
 use softurn::data::{DataError, LabelSets, MultiLabelData, MultiLabelSplit, load_multilabel};
+use softurn::metrics::label_set_scores;
 use softurn::sparse::labels::{Count as ModelCount, Evaluation, FittedLabels};
 
 use crate::args::LabelsArgs;
@@ -154,11 +155,15 @@ pub fn labels(args: &LabelsArgs, stop: &AtomicBool) -> Result<Summary> {
     fitted.save(&dir.file(MODEL)).map_err(failure)?;
     let predicted = fitted.predict(test, config.count()).map_err(failure)?;
     dir.write(LABELS, &table(&predicted, test.labels(), label_names.as_deref())?)?;
-    let evaluation = fitted.evaluate(test, config.count()).map_err(failure)?;
-    let argmax = match config.loss {
-        Loss::Sigmoids => None,
-        _ => Some(fitted.evaluate(test, ModelCount::Argmax).map_err(failure)?),
+    // Ranks are the same with every number of labels: here with one that asks for no probabilities of labels, which take longest.
+    let ranked = match config.loss {
+        Loss::Sigmoids => fitted.evaluate(test, ModelCount::Fixed),
+        _ => fitted.evaluate(test, ModelCount::Argmax),
     };
+    let ranked = ranked.map_err(failure)?;
+    let sets = label_set_scores(&predicted, test.labels()).map_err(|error| failure(error.into()))?;
+    let evaluation = Evaluation { sets, precision_at: ranked.precision_at.clone() };
+    let argmax = (config.loss != Loss::Sigmoids).then_some(ranked);
     let mut evaluations = vec![(name_of(config.count).to_owned(), evaluation.clone())];
     if let Some(argmax) = argmax.as_ref().filter(|_| config.count != Count::Argmax) {
         evaluations.push((name_of(Count::Argmax).to_owned(), argmax.clone()));
