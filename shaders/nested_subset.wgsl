@@ -132,8 +132,6 @@ fn rest4(w: vec4<f32>, others: f32) -> vec4<f32> { return select(1.0 - w, vec4<f
 
 fn weight_of(score: vec4<f32>, largest: f32) -> vec4<f32> { return f_exp4(max(score - largest, vec4<f32>(-200.0))); }
 
-fn component(f: vec4<f32>, i: u32) -> f32 { return select(select(f.x, f.y, i == 1u), select(f.z, f.w, i == 3u), i >= 2u); }
-
 // Scores of four leaders, of which so many exist.
 fn states4(four: u32, exist: u32) -> vec4<f32> { return select(vec4<f32>(NONE), state[2u * four], inside4(exist, 0u)); }
 
@@ -225,7 +223,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
       while (hits != 0u && n <= crowd) {
         let i = firstTrailingBit(hits);
         hits &= hits - 1u;
-        let score = f_log4(vec4<f32>(component(e, i))).x;
+        let score = f_log4(vec4<f32>(element4(e, i))).x;
         let to = row.base + lane + n / 4u * LANES;
         list[to][n % 4u] = 4u * f + i;
         state[2u * to][n % 4u] = score;
@@ -288,7 +286,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
         if (OUTPUT == 2u) {
           for (var i = 0u; i < min(4u, n - 4u * j); i++) {
             let c = list[four][i];
-            y[(at * bound + l) * fours + c / 4u][c % 4u] = component(taken, i);
+            y[(at * bound + l) * fours + c / 4u][c % 4u] = element4(taken, i);
           }
         }
       }
@@ -333,7 +331,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
       let taken = state[2u * four + 1u];
       for (var i = 0u; i < min(4u, leaders - 4u * j); i++) {
         let c = list[four][i];
-        y[row.base + c / 4u][c % 4u] = component(taken, i);
+        y[row.base + c / 4u][c % 4u] = element4(taken, i);
       }
     }
   }
@@ -383,7 +381,7 @@ fn moments(row: Place, base: u32, begin: u32, lift: f32) -> Series {
 fn gathered4(base: u32, c: vec4<u32>) -> vec4<f32> {
   let at = c / 4u + base;
   let i = c % 4u;
-  return vec4<f32>(component(dy[at.x], i.x), component(dy[at.y], i.y), component(dy[at.z], i.z), component(dy[at.w], i.w));
+  return vec4<f32>(element4(dy[at.x], i.x), element4(dy[at.y], i.y), element4(dy[at.z], i.z), element4(dy[at.w], i.w));
 }
 
 fn times_power(a: Series) -> Series { return Series(a.low * vec4<f32>(1.0, 2.0, 3.0, 4.0), a.high * vec4<f32>(5.0, 6.0, 7.0, 8.0)); }
@@ -428,7 +426,7 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
     let of_list = (in_part * fours + lane + j * LANES) * stride;
     let f = c / 4u + row.base;
     let i = c % 4u;
-    let e = vec4<f32>(component(known_weights[f.x], i.x), component(known_weights[f.y], i.y), component(known_weights[f.z], i.z), component(known_weights[f.w], i.w));
+    let e = vec4<f32>(element4(known_weights[f.x], i.x), element4(known_weights[f.y], i.y), element4(known_weights[f.z], i.z), element4(known_weights[f.w], i.w));
     var score = select(select(f_log4(e), e, vec4<bool>(whole)), vec4<f32>(NONE), !inside4(n, 4u * j));
     for (var l = 0u; l < bound; l++) {
       let step = known_steps[first + l * STRIDE + 2u];
@@ -513,7 +511,7 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
     let d = power * path[(in_part * fours + lane + j * LANES) * stride + bound];
     for (var i = 0u; i < min(4u, n - 4u * j); i++) {
       let c = known_list[row.base + lane + j * LANES][i];
-      dx[row.base + c / 4u][c % 4u] = component(d, i);
+      dx[row.base + c / 4u][c % 4u] = element4(d, i);
     }
   }
 }

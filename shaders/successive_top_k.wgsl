@@ -57,8 +57,6 @@ fn one_step(state: State, inverse_sum: f32, rest: f32, inverse: f32) -> State {
   return State(state.weight * q, state.factor * q, state.sum + p);
 }
 
-fn pick(v: vec4<f32>, i: u32) -> f32 { return select(select(v.x, v.y, i == 1u), select(v.z, v.w, i == 3u), i >= 2u); }
-
 fn take(weight: vec4<f32>, taken: Taken, inverse: f32) -> State {
   var state = State(weight, vec4<f32>(1.0), vec4<f32>(0.0));
   if (POWER == 0u) {
@@ -66,7 +64,7 @@ fn take(weight: vec4<f32>, taken: Taken, inverse: f32) -> State {
     for (var i = 0u; i < taken.count; i++) {
       let sums = select(taken.inverse0, taken.inverse1, vec4<bool>(i >= 4u));
       let rests = select(taken.rest0, taken.rest1, vec4<bool>(i >= 4u));
-      state = one_step(state, pick(sums, i % 4u), pick(rests, i % 4u), inverse);
+      state = one_step(state, element4(sums, i % 4u), element4(rests, i % 4u), inverse);
     }
     return state;
   }

@@ -46,8 +46,6 @@ fn ordered(s: f32) -> u32 {
   return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
 }
 
-fn pick(v: vec4<f32>, i: u32) -> f32 { return select(select(v.x, v.y, i == 1u), select(v.z, v.w, i == 3u), i >= 2u); }
-
 // Four of the best after an insertion, which of them stayed, and the last of them before it.
 struct Moved { best: vec4<f32>, places: vec4<u32>, stays: vec4<bool>, value: f32, place: u32 }
 
@@ -89,7 +87,7 @@ fn insert(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgro
     while (hits != 0u) {
       let i = firstTrailingBit(hits);
       hits &= hits - 1u;
-      let s = pick(s4, i);
+      let s = element4(s4, i);
       // Everything below s moves down by one. Equals came earlier and stay. In two halves: lavapipe unrolls no longer loops.
       var moved = Moved(best[0], places[0], vec4<bool>(true), s, c + i);
       for (var j = 0u; j < min(FOURS, 8u); j++) {

@@ -19,3 +19,6 @@ fn max4(v: vec4<f32>) -> f32 {
 }
 
 fn sum4(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
+
+// The i-th of four.
+fn element4(v: vec4<f32>, i: u32) -> f32 { return select(select(v.x, v.y, i == 1u), select(v.z, v.w, i == 3u), i >= 2u); }

@@ -123,4 +123,14 @@ impl<'t> Var<'t> {
     pub fn minimum(&self, other: &Self) -> Result<Self> {
         self.binary(Binary::Min, other)
     }
+
+    /// Values kept from `low` to `high`; those outside have no gradient.
+    ///
+    /// # Errors
+    /// When the device cannot make the two numbers.
+    pub fn clamp(&self, low: f32, high: f32) -> Result<Self> {
+        let tape = self.tape();
+        let number = |value: f32| Ok::<_, crate::Error>(tape.constant(&tape.gpu().constant(value)?));
+        self.maximum(&number(low)?)?.minimum(&number(high)?)
+    }
 }

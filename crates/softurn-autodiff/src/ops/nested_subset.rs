@@ -16,10 +16,17 @@ fn noises(key: Option<Key>) -> [Noise<'static>; 2] {
     }
 }
 
+/// What a mask keeps besides its inputs.
+enum Kept {
+    /// A relaxed mask: the walk through its slots.
+    Walk(Walk),
+    /// A hard mask: its elements in their order, `[.., bound]`.
+    Order(Tensor),
+}
+
 /// A mask from count logits and element logits, relaxed or hard.
 struct NestedSubset {
-    walk: Option<Walk>,
-    order: Option<Tensor>,
+    kept: Kept,
     x: Tensor,
     counts: Tensor,
     shares: Tensor,
@@ -34,17 +41,13 @@ impl Rule for NestedSubset {
         let [count_noise, noise] = noises(self.key);
         let [of_counts, of_choice] = self.temperatures;
         let draw = Draw { noise, temperature: of_choice };
-        let walk = match &self.walk {
-            Some(walk) => walk,
-            None => {
-                let bound = self.counts.shape().rows_cols().1 + self.least - 1;
-                &nested_subset::walk(gpu, &self.x, draw, bound, false)?
+        let [dx, dshares] = match &self.kept {
+            Kept::Walk(walk) => nested_subset::backward(gpu, walk, &self.shares, self.least, dy)?,
+            Kept::Order(order) => {
+                let walk = nested_subset::walk(gpu, &self.x, draw, order.shape().rows_cols().1, false)?;
+                let [dx, _] = nested_subset::backward(gpu, &walk, &self.shares, self.least, dy)?;
+                [dx, nested_subset::hard_backward(gpu, order, &self.shares, self.least, dy)?]
             }
-        };
-        let [dx, relaxed] = nested_subset::backward(gpu, walk, &self.shares, self.least, dy)?;
-        let dshares = match &self.order {
-            Some(order) => nested_subset::hard_backward(gpu, order, &self.shares, self.least, dy)?,
-            None => relaxed,
         };
         let dcounts = gumbel_softmax::backward(gpu, &self.counts, count_noise, of_counts, &dshares)?;
         Ok(vec![Some(dx), Some(dcounts)])
@@ -86,8 +89,7 @@ impl Var<'_> {
         let draw = Draw { noise, temperature: temperatures[1] };
         let (mask, walk) = nested_subset::forward(gpu, self.value(), draw, &shares, least)?;
         let rule = NestedSubset {
-            walk: Some(walk),
-            order: None,
+            kept: Kept::Walk(walk),
             x: self.value().clone(),
             counts: counts.value().clone(),
             shares,
@@ -119,8 +121,7 @@ impl Var<'_> {
         let order = top_k::forward(gpu, self.value(), noise, bound)?.indices;
         let mask = nested_subset::hard(gpu, &order, &shares, least, self.shape().rows_cols().1)?;
         let rule = NestedSubset {
-            walk: None,
-            order: Some(order),
+            kept: Kept::Order(order),
             x: self.value().clone(),
             counts: counts.value().clone(),
             shares,

@@ -74,6 +74,15 @@ fn binary() -> Result {
 }
 
 #[test]
+fn clamp() -> Result {
+    // Two below, two between and two above.
+    let x = gpu().tensor(&[-3.0, -1.1, -0.4, 0.9, 1.6, 2.5f32], [2, 3])?;
+    let kept = Tape::new(gpu()).constant(&x).clamp(-1.0, 1.5)?.value().read()?;
+    assert_eq!(kept, [-1.0, -1.0, -0.4, 0.9, 1.5, 1.5]);
+    check(&[&x], |x| x[0].clamp(-1.0, 1.5))
+}
+
+#[test]
 fn reduce() -> Result {
     for reduction in [Reduction::Sum, Reduction::Mean] {
         for axis in [Axis::Cols, Axis::Rows, Axis::All] {

@@ -239,10 +239,15 @@ fn of_type(op: &'static str, arguments: &[(&'static str, &Tensor)], data_type: D
 
 /// `tensor` must have the shape of `like`.
 pub(crate) fn same_shape(op: &'static str, argument: &'static str, tensor: &Tensor, like: &Tensor) -> Result<()> {
-    if tensor.shape() == like.shape() {
+    of_shape(op, argument, tensor, like.shape())
+}
+
+/// `tensor` must have this shape.
+pub(crate) fn of_shape(op: &'static str, argument: &'static str, tensor: &Tensor, shape: &Shape) -> Result<()> {
+    if tensor.shape() == shape {
         return Ok(());
     }
-    Err(Error::shape(op, argument, tensor.shape(), like.shape().to_string()))
+    Err(Error::shape(op, argument, tensor.shape(), shape.to_string()))
 }
 
 /// How rows are laid on workgroups: `lanes` invocations share a row, `rows` rows share a workgroup.

@@ -113,9 +113,8 @@ impl Network {
         let hidden = self.trunk.forward(tape, parameters, x, frozen)?;
         let of = |layer: &Linear| layer.forward(tape, parameters, &hidden, frozen);
         let gaussian = |[mean, log_variance]: &[Linear; 2]| -> Result<[Var<'t>; 2]> {
-            let [low, high] =
-                LOG_VARIANCES.map(|value| Ok::<_, crate::Error>(tape.constant(&tape.gpu().constant(value)?)));
-            Ok([of(mean)?, of(log_variance)?.maximum(&low?)?.minimum(&high?)?])
+            let [low, high] = LOG_VARIANCES;
+            Ok([of(mean)?, of(log_variance)?.clamp(low, high)?])
         };
         Ok(match &self.heads {
             Heads::Sparse { counts, elements, magnitudes } => Heads::Sparse {

@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use bytemuck::Zeroable as _;
 
-use super::{Noise, RowPlan, floats, integers, leading, valid_temperature};
+use super::{Noise, RowPlan, floats, integers, leading, of_shape, valid_temperature};
 use crate::gpu::pipeline::{Call, groups_for};
 use crate::{DataType, Error, Gpu, Result, Shape, Tensor};
 
@@ -155,7 +155,7 @@ pub fn forward(gpu: &Gpu, x: &Tensor, draw: Draw<'_>, shares: &Tensor, least: us
 /// When shapes differ from those of the walk.
 pub fn backward(gpu: &Gpu, walk: &Walk, shares: &Tensor, least: usize, dy: &Tensor) -> Result<[Tensor; 2]> {
     floats(OP, &[("dy", dy)])?;
-    fits("dy", dy, &walk.shape)?;
+    of_shape(OP, "dy", dy, &walk.shape)?;
     check_shares(dy.shape(), shares)?;
     if bound(shares, least)? != walk.bound {
         return Err(Error::shape(OP, "shares", shares.shape(), format!("counts up to {}", walk.bound)));
@@ -184,7 +184,7 @@ pub fn prefixes(gpu: &Gpu, x: &Tensor, draw: Draw<'_>, bound: usize) -> Result<(
 pub fn prefixes_backward(gpu: &Gpu, walk: &Walk, dy: &Tensor) -> Result<Tensor> {
     floats(OP, &[("dy", dy)])?;
     let shape = nested(&walk.shape, walk.bound);
-    fits("dy", dy, &shape)?;
+    of_shape(OP, "dy", dy, &shape)?;
     let of_slots = gpu.uninitialised(OP, padded(&shape), DataType::F32)?;
     if !dy.is_empty() {
         let (rows, cols) = walk.shape.rows_cols();
@@ -271,13 +271,6 @@ fn unpad(gpu: &Gpu, x: &Tensor, shape: &Shape) -> Result<Tensor> {
 fn sizes(rows: usize, cols: usize, bound: usize) -> Params {
     let [rows, fours, cols, bound] = [rows, width(cols) / 4, cols, bound].map(|n| n as u32);
     Params { rows, fours, cols, bound, ..Params::zeroed() }
-}
-
-fn fits(argument: &'static str, x: &Tensor, shape: &Shape) -> Result<()> {
-    if x.shape() == shape {
-        return Ok(());
-    }
-    Err(Error::shape(OP, argument, x.shape(), shape.to_string()))
 }
 
 /// The shape of all masks of 1 .. `bound` elements.

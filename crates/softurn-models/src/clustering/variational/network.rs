@@ -94,9 +94,8 @@ impl Network {
         frozen: bool,
     ) -> Result<Encoding<'t>> {
         let [hidden, unit] = self.encoder.forward(tape, parameters, x, frozen)?;
-        let bound = |value: f32| -> Result<Var<'t>> { Ok(tape.constant(&tape.gpu().constant(value)?)) };
         let log_variance = self.log_variance.forward(tape, parameters, &hidden, frozen)?;
-        let log_variance = log_variance.binary(Binary::Max, &bound(-8.0)?)?.binary(Binary::Min, &bound(2.0)?)?;
+        let log_variance = log_variance.clamp(-8.0, 2.0)?;
         let mean = unit.affine((self.settings.params.latent as f32).sqrt(), 0.0)?;
         Ok(Encoding { unit, mean, log_variance })
     }

@@ -9,10 +9,10 @@ use softurn_kernels::{Gpu, Key, Tensor};
 
 use super::Shape;
 use super::params::{Loss, Params};
+use crate::Result;
 use crate::data::{LabelSets, MultiLabelData, expanded};
 use crate::nn::Linear;
 use crate::train::{Batch, Losses, Objective, Phase};
-use crate::{Error, Result};
 
 /// What makes a uniform number a 0 or a 1.
 const STEEP: f32 = 1e9;
@@ -116,9 +116,7 @@ impl Network {
 
 /// From uniform numbers: 0 for a share of them, what keeps the mean for the others.
 fn kept<'t>(tape: &'t Tape, uniform: &Tensor, dropout: f32) -> Result<Var<'t>> {
-    let [none, whole] =
-        [0.0, 1.0 / (1.0 - dropout)].map(|value| Ok::<_, Error>(tape.constant(&tape.gpu().constant(value)?)));
-    Ok(tape.constant(uniform).affine(STEEP, -STEEP * dropout)?.maximum(&none?)?.minimum(&whole?)?)
+    Ok(tape.constant(uniform).affine(STEEP, -STEEP * dropout)?.clamp(0.0, 1.0 / (1.0 - dropout))?)
 }
 
 /// Learning from all rows of data.
@@ -196,8 +194,7 @@ pub(super) fn relaxed<'t>(mask: &Var<'t>, targets: &Tensor) -> Result<Var<'t>> {
     let targets = tape.constant(targets);
     // Of a 1 the mask, of a 0 what is left: clipped as it stands, since f32 is coarse near 1.
     let right = ((1.0 - &targets)? + (((targets * 2.0)? - 1.0)? * mask)?)?;
-    let [least, most] = [CLIP, 1.0 - CLIP].map(|value| Ok::<_, Error>(tape.constant(&tape.gpu().constant(value)?)));
-    Ok((right.maximum(&least?)?.minimum(&most?)?.log()?.sum_cols()? * -1.0)?.mean()?)
+    Ok((right.clamp(CLIP, 1.0 - CLIP)?.log()?.sum_cols()? * -1.0)?.mean()?)
 }
 
 /// `ln e_{|S|}(e^α) - Σ_{k in S} α_k`, mean over rows. Rows of one size go through the law together.
