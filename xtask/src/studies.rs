@@ -264,10 +264,10 @@ fn codes() -> Study {
             let rows: [(&str, &[&str]); 6] = [
                 ("sparse", &["--bound", "16"]),
                 ("top-L", &["--code", "topl", "--bound", bound]),
-                ("L1", &["--code", "l1", "--bound", "16", "--noise", "0.3", "--penalty", penalty]),
+                ("L1", &["--code", "l1", "--noise", "0.3", "--penalty", penalty]),
                 ("top-L with values", &["--code", "topl", "--magnitudes", "--bound", bound]),
                 ("sparse with values", &["--magnitudes", "--bound", "16"]),
-                ("dense", &["--code", "dense", "--bound", "16"]),
+                ("dense", &["--code", "dense"]),
             ];
             for (name, own) in rows {
                 cells.extend((0..3).map(|seed| Cell::new(&row(name), seed, &common, own)));

@@ -48,7 +48,7 @@ pub trait Configuration: Serialize + DeserializeOwned {
         table.extend(given);
         for key in Self::REQUIRED {
             if !table.contains_key(*key) {
-                return Err(Failure::bad_input(flag(key), "missing; give it as a flag or in a --config file"));
+                return Err(missing(key));
             }
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
@@ -129,6 +129,11 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
 /// `learning_rate` as `--learning-rate`.
 pub fn flag(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
+}
+
+/// The failure of a setting that nobody gave and that has no default.
+pub fn missing(key: &str) -> Failure {
+    Failure::bad_input(flag(key), "missing; give it as a flag or in a --config file")
 }
 
 /// An error that names the flag unless `value` is a positive number.

@@ -56,7 +56,7 @@ fn the_help_states_the_real_defaults() {
         Ok(Parsed::Run(Cli { command })) => command,
         other => panic!("{words}: {other:?}"),
     };
-    let codes = |words: &str| match parsed(&format!("sparsify codes --data digits --size 5 --bound 2 {words}")) {
+    let codes = |words: &str| match parsed(&format!("sparsify codes --data digits --size 5 {words}")) {
         Command::Sparsify(SparsifyArgs { command: SparsifyCommand::Codes(args) }) => {
             sparsify::codes::config::Config::of_run(&args.settings, &args.run).expect("configuration").rows_of_table()
         }
@@ -71,8 +71,8 @@ fn the_help_states_the_real_defaults() {
     let cluster = configure(&cluster(&format!("--data digits --k 5 --out {out}")).expect("arguments"));
     let cases = [
         (vec!["cluster"], cluster.expect("configuration").rows_of_table(), vec!["data", "k"]),
-        (vec!["sparsify", "codes"], codes(""), vec!["data", "size", "bound"]),
-        (vec!["sparsify", "codes"], codes("--code l1"), vec!["data", "size", "bound", "code"]),
+        (vec!["sparsify", "codes"], codes("--bound 2"), vec!["data", "size", "bound"]),
+        (vec!["sparsify", "codes"], codes("--code l1"), vec!["data", "size", "code"]),
         (vec!["sparsify", "labels"], labels(""), vec!["data"]),
         (vec!["sparsify", "labels"], labels("--loss relaxed"), vec!["data", "loss"]),
     ];

@@ -122,10 +122,10 @@ fn codes_are_those_of_the_seed_also_after_a_kill() {
 #[test]
 fn the_toy_and_what_codes_are_compared_with() {
     let folder = tempfile::tempdir().expect("folder");
-    let base = "sparsify codes --data toy --rows 300 --size 12 --bound 3 --hidden 0 --epochs 2 --json --quiet";
+    let base = "sparsify codes --data toy --rows 300 --size 12 --hidden 0 --epochs 2 --json --quiet";
     for (name, words, active) in [
-        ("relaxed", "--trainer relaxed --prior-ratio 0.5 --choice with-replacement --boost 3", None),
-        ("topl", "--code topl --magnitudes", Some(3.0)),
+        ("relaxed", "--bound 3 --trainer relaxed --prior-ratio 0.5 --choice with-replacement --boost 3", None),
+        ("topl", "--bound 3 --code topl --magnitudes", Some(3.0)),
         ("dense", "--code dense --decoder mlp", Some(12.0)),
         ("l1", "--code l1 --penalty 2", None),
     ] {
@@ -270,9 +270,11 @@ fn bad_input_names_its_argument_and_leaves_nothing_behind() {
         (format!("codes {digits} --size 0 --bound 0"), "--size: must be at least 1"),
         (format!("codes {sized} --code best"), "--code"),
         (format!("codes {sized} --trainer exact"), "--trainer"),
-        (format!("codes {sized} --code dense --trainer relaxed"), "--trainer: is a setting of --code sparse"),
+        (format!("codes {digits} --size 8 --code topl"), "--bound: missing"),
+        (format!("codes {sized} --code dense"), "--bound: is a setting of --code sparse or topl"),
+        (format!("codes {digits} --size 8 --code dense --trainer relaxed"), "--trainer: is a setting of --code sparse"),
         (format!("codes {sized} --penalty 1"), "--penalty: is a setting of --code l1"),
-        (format!("codes {sized} --code l1 --magnitudes"), "--magnitudes: is a setting"),
+        (format!("codes {digits} --size 8 --code l1 --magnitudes"), "--magnitudes: is a setting"),
         (format!("codes {sized} --decoder mlp --atom-scale 1"), "--atom-scale: is a setting of --decoder linear"),
         (format!("codes {sized} --likelihood bernoulli --noise 1"), "--noise: is a setting of --likelihood gaussian"),
         (format!("codes {tabled} --likelihood bernoulli --held-out 0.4"), "--likelihood: a Bernoulli likelihood needs"),

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use crate::config::Kind;
 use crate::failure::{Failure, Result};
-use crate::settings::{Configuration, count, flag, positive};
+use crate::settings::{Configuration, count, flag, missing, positive};
 use crate::sparsify::{check_fit, hidden_widths};
 use crate::training::failure;
 
@@ -99,7 +99,7 @@ pub struct Settings {
     /// Number of features
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub size: Option<usize>,
-    /// The most active features that a row may have; dense and l1 have none
+    /// The most active features that a row may have; sparse and topl need it, dense and l1 have none
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub bound: Option<usize>,
     /// What the code of a row is [default: sparse]
@@ -179,7 +179,7 @@ pub struct Config {
     /// Number of features.
     pub size: usize,
     /// The most active features of a row.
-    pub bound: usize,
+    pub bound: Option<usize>,
     /// What the code of a row is.
     pub code: Code,
     /// Whether active features have values.
@@ -249,7 +249,7 @@ impl Configuration for Config {
         "seed",
         "adapter",
     ];
-    const REQUIRED: &'static [&'static str] = &["data", "size", "bound"];
+    const REQUIRED: &'static [&'static str] = &["data", "size"];
 
     fn defaults(given: &Table) -> Settings {
         let is = |key: &str, value: &str| given.get(key).and_then(Value::as_str) == Some(value);
@@ -293,7 +293,11 @@ impl Configuration for Config {
             }
         }
         let (code, sparse) = (self.code, self.code == Code::Sparse);
+        if self.bound.is_none() && (sparse || code == Code::TopL) {
+            return Err(missing("bound"));
+        }
         check_fit(&[
+            ("bound", self.bound.is_some(), sparse || code == Code::TopL, "--code sparse or topl"),
             ("magnitudes", self.magnitudes.is_some(), sparse || code == Code::TopL, "--code sparse or topl"),
             ("prior_ratio", self.prior_ratio.is_some(), sparse, "--code sparse"),
             ("choice", self.choice.is_some(), sparse, "--code sparse"),
@@ -320,7 +324,7 @@ impl Config {
     /// # Errors
     /// The first setting that it does not take, by its flag.
     pub fn method(&self) -> Result<Sparse> {
-        let mut params = Sparse::params(self.size, self.bound)
+        let mut params = Sparse::params(self.size, self.bound.unwrap_or(1))
             .code(match self.code {
                 Code::Sparse => sparse::Code::Sparse,
                 Code::TopL => sparse::Code::TopL,

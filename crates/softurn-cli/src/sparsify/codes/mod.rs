@@ -47,8 +47,8 @@ pub struct Summary {
     pub code: Code,
     /// Number of features.
     pub size: usize,
-    /// The most active features of a row.
-    pub bound: usize,
+    /// The most active features of a row; all codes but sparse and topl have no bound.
+    pub bound: Option<usize>,
     /// Seed of every random number.
     pub seed: u64,
     /// SHA-256 of the configuration.
@@ -245,9 +245,10 @@ fn parts(config: &Config) -> Result<Parts> {
 }
 
 fn in_words(config: &Config) -> String {
+    let bound = config.bound.unwrap_or(config.size);
     match config.code {
-        Code::Sparse => format!("up to {} of {} features", config.bound, config.size),
-        Code::TopL => format!("{} of {} features in every row", config.bound, config.size),
+        Code::Sparse => format!("up to {bound} of {} features", config.size),
+        Code::TopL => format!("{bound} of {} features in every row", config.size),
         Code::Dense => format!("all of {} features", config.size),
         Code::L1 => format!("{} features under an L1 penalty", config.size),
     }

@@ -57,7 +57,7 @@ pub struct Settings {
     /// The most labels that a row may have; sigmoids know none [default: the most of the rows to learn from]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub bound: Option<usize>,
-    /// Whether a row may have no labels [default: true]
+    /// Whether a row may have no labels [default: whether one of the rows to learn from has none]
     #[arg(long, value_name = "BOOL", help_heading = "Model")]
     pub zero_class: Option<bool>,
     /// Widths of the hidden layers, 0 for none [default: 256]
@@ -103,8 +103,8 @@ pub struct Config {
     pub count: Count,
     /// The most labels of a row; the data decide when absent.
     pub bound: Option<usize>,
-    /// Whether a row may have no labels.
-    pub zero_class: bool,
+    /// Whether a row may have no labels; the data decide when absent.
+    pub zero_class: Option<bool>,
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// Share of hidden values that a step leaves out.
@@ -151,7 +151,6 @@ impl Configuration for Config {
         Settings {
             loss: Some(Loss::Exact),
             count: Some(Count::Threshold),
-            zero_class: Some(true),
             hidden: Some(vec![256]),
             dropout: Some(0.5),
             validation: Some(0.2),
@@ -194,7 +193,6 @@ impl Config {
             Loss::Sigmoids => labels::Loss::Sigmoids,
         };
         let mut params = LabelModel::params(loss)
-            .zero_class(self.zero_class)
             .hidden(&hidden_widths(&self.hidden))
             .dropout(self.dropout as f32)
             .validation(self.validation)
@@ -203,6 +201,9 @@ impl Config {
             .learning_rate(self.learning_rate as f32);
         if let Some(bound) = self.bound {
             params = params.bound(bound);
+        }
+        if let Some(allowed) = self.zero_class {
+            params = params.zero_class(allowed);
         }
         if let Some(temperature) = self.temperature {
             params = params.temperatures([temperature as f32; 2]);

@@ -154,7 +154,7 @@ impl FittedLabels {
         let (file, Settings { params, shape, threshold }): (_, Settings) = saved::Reader::open(path, METHOD)?;
         let LabelModel { params } = params.check().map_err(|error| file.fail(error))?;
         let scaled = shape.scales.is_empty() || shape.scales.len() == shape.n_features;
-        if !scaled || shape.bound == 0 || shape.bound > shape.n_labels || shape.n_features == 0 {
+        if !scaled || shape.least > 1 || shape.bound == 0 || shape.bound > shape.n_labels || shape.n_features == 0 {
             return Err(file.fail("its sizes do not fit together"));
         }
         let mut parameters = Parameters::new(gpu);
@@ -167,12 +167,19 @@ impl FittedLabels {
     pub(super) fn choose_threshold(&mut self, data: &MultiLabelData, rows: &[u32]) -> Result<()> {
         // Labels by probability: all of them, and those that are right.
         let mut found = vec![[0u64; 2]; THRESHOLDS + 1];
+        let Shape { n_labels, least, .. } = self.network.shape;
         for rows in rows.chunks(BLOCK) {
             let block = self.block(data, rows, true)?;
-            for (row, probabilities) in rows.iter().zip(block.probabilities.chunks_exact(self.network.shape.n_labels)) {
+            let of_rows = block.scores.chunks_exact(n_labels).zip(block.probabilities.chunks_exact(n_labels));
+            for (row, (scores, probabilities)) in rows.iter().zip(of_rows) {
                 let truth = data.labels().row(*row as usize);
+                // Without a zero class the first label is in every set, whatever the threshold.
+                let always = highest(scores, least);
                 for (label, &probability) in probabilities.iter().enumerate() {
-                    let bin = ((probability * THRESHOLDS as f32) as usize).min(THRESHOLDS);
+                    let bin = match always.contains(&(label as u32)) {
+                        true => THRESHOLDS,
+                        false => ((probability * THRESHOLDS as f32) as usize).min(THRESHOLDS),
+                    };
                     found[bin][0] += 1;
                     found[bin][1] += u64::from(truth.binary_search(&(label as u32)).is_ok());
                 }
@@ -222,7 +229,7 @@ impl FittedLabels {
             (Some(_), Some(of_counts)) if params.loss == Loss::Exact => {
                 self.exact_probabilities(&labels, of_counts, rows.len())?
             }
-            (Some(counts), _) => labels.nested_subset(counts, params.least(), [1.0; 2], None)?.read()?,
+            (Some(counts), _) => labels.nested_subset(counts, shape.least, [1.0; 2], None)?.read()?,
             (None, _) => labels.sigmoid()?.read()?,
         };
         Ok(Block { scores: labels.read()?, counts: of_counts, probabilities })
@@ -231,7 +238,7 @@ impl FittedLabels {
     /// `Σ_m P(m) P(k in S | |S| = m)`.
     fn exact_probabilities(&self, labels: &Var<'_>, counts: &[f32], rows: usize) -> Result<Vec<f32>> {
         let (tape, gpu) = (labels.tape(), labels.tape().gpu());
-        let (least, classes) = (self.network.params.least(), counts.len() / rows);
+        let (least, classes) = (self.network.shape.least, counts.len() / rows);
         let mut sum = tape.constant(&gpu.zeros(labels.shape().clone())?);
         for number in least.max(1)..least + classes {
             let shares: Vec<f32> = counts.chunks_exact(classes).map(|row| row[number - least]).collect();
@@ -246,12 +253,12 @@ impl FittedLabels {
 
     /// The sets of a block.
     fn sets(&self, block: &Block, count: Count) -> Result<Vec<Vec<u32>>> {
-        let Network { shape, params, .. } = &self.network;
+        let shape = &self.network.shape;
         let rows = block.scores.chunks_exact(shape.n_labels);
         let sizes: Vec<usize> = match (count, &block.counts) {
             (Count::Argmax, Some(counts)) => {
                 let width = counts.len() / rows.len();
-                counts.chunks_exact(width).map(|row| params.least() + first_largest(row)).collect()
+                counts.chunks_exact(width).map(|row| shape.least + first_largest(row)).collect()
             }
             (Count::Argmax, None) => {
                 return Err(Error::argument(
@@ -262,7 +269,7 @@ impl FittedLabels {
             (Count::Mean, Some(counts)) => {
                 let width = counts.len() / rows.len();
                 let mean =
-                    |row: &[f32]| row.iter().zip(params.least()..).map(|(p, number)| p * number as f32).sum::<f32>();
+                    |row: &[f32]| row.iter().zip(shape.least..).map(|(p, number)| p * number as f32).sum::<f32>();
                 counts.chunks_exact(width).map(|row| mean(row).round() as usize).collect()
             }
             (Count::Mean, None) => {
@@ -276,7 +283,7 @@ impl FittedLabels {
                 };
                 let rows = block.probabilities.chunks_exact(shape.n_labels);
                 let above = |row: &[f32]| row.iter().filter(|&&probability| probability >= threshold).count();
-                rows.map(|row| above(row).max(params.least())).collect()
+                rows.map(|row| above(row).max(shape.least)).collect()
             }
         };
         // Sigmoids are under no bound.

@@ -35,6 +35,8 @@ use crate::{Error, Result};
 struct Shape {
     n_features: usize,
     n_labels: usize,
+    /// The least number of labels: 0, or 1 without a zero class.
+    least: usize,
     /// The highest number of labels.
     bound: usize,
     /// The mean number of labels.
@@ -98,7 +100,7 @@ impl LabelModel {
         session: &mut Session<'_>,
     ) -> Result<FittedLabels> {
         let params = &self.params;
-        let bound = params.check_data(data)?;
+        let [least, bound] = params.check_data(data)?;
         let [split_key, key] = key.split();
         let [init_key, key] = key.split();
         let [held_out, rows] = self.split(data.n_rows(), split_key)?;
@@ -107,6 +109,7 @@ impl LabelModel {
         let shape = Shape {
             n_features: data.n_features(),
             n_labels: sets.n_labels(),
+            least,
             bound,
             mean_count: sets.rows().map(<[u32]>::len).sum::<usize>() as f64 / sets.n_rows() as f64,
             scales: of_fit.columns().map(moments).collect(),

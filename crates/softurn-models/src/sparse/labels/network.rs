@@ -56,7 +56,7 @@ impl Network {
         let counts = match params.loss {
             Loss::Sigmoids => None,
             Loss::Factored | Loss::Relaxed | Loss::Exact => {
-                Some(head("counts", shape.bound + 1 - params.least(), counts_key)?)
+                Some(head("counts", shape.bound + 1 - shape.least, counts_key)?)
             }
         };
         Ok(Self { params: params.clone(), shape, trunk, counts, labels })
@@ -70,8 +70,8 @@ impl Network {
         let logits: Vec<f32> = frequencies.iter().map(|&count: &f32| (count / (rows + 1.0 - count)).ln()).collect();
         parameters.set(self.labels.bias(), &logits)?;
         if let Some(counts) = &self.counts {
-            let mut numbers = vec![0.5; self.shape.bound + 1 - self.params.least()];
-            labels.rows().for_each(|set| numbers[set.len().min(self.shape.bound) - self.params.least()] += 1.0);
+            let mut numbers = vec![0.5; self.shape.bound + 1 - self.shape.least];
+            labels.rows().for_each(|set| numbers[set.len().min(self.shape.bound) - self.shape.least] += 1.0);
             let logits: Vec<f32> = numbers.iter().map(|&count: &f32| (count / rows).ln()).collect();
             parameters.set(counts.bias(), &logits)?;
         }
@@ -143,13 +143,14 @@ impl Objective for Training<'_> {
         let [dropout, draw] = key.split();
         let features = self.network.features(tape.gpu(), self.data, rows)?;
         let logits = self.network.logits(tape, parameters, &features, Some(dropout))?;
-        losses(&self.network.params, &logits, self.data.labels(), rows, draw)
+        losses(&self.network.params, self.network.shape.least, &logits, self.data.labels(), rows, draw)
     }
 }
 
 /// The mean losses over some rows of label sets: what is minimised, and where there is a number of labels its part and that of the sets.
 pub(super) fn losses<'t>(
     params: &Params,
+    least: usize,
     logits: &Logits<'t>,
     sets: &LabelSets,
     rows: &[u32],
@@ -165,7 +166,7 @@ pub(super) fn losses<'t>(
     let of_sets = match params.loss {
         Loss::Factored => factored(labels, &targets, &sizes)?,
         Loss::Relaxed => {
-            let mask = labels.nested_subset(counts, params.least(), params.temperatures, Some(key))?;
+            let mask = labels.nested_subset(counts, least, params.temperatures, Some(key))?;
             relaxed(&mask, &targets)?
         }
         Loss::Exact | Loss::Sigmoids => exact(labels, &targets, &sizes)?,
@@ -173,7 +174,7 @@ pub(super) fn losses<'t>(
     let classes = counts.shape().rows_cols().1;
     let mut numbers = vec![0.0; rows.len() * classes];
     for (size, number) in sizes.iter().zip(numbers.chunks_exact_mut(classes)) {
-        number[(size - params.least()).min(classes - 1)] = 1.0;
+        number[(size - least).min(classes - 1)] = 1.0;
     }
     let of_counts = counts.cross_entropy(&gpu.tensor(&numbers, counts.shape().clone())?)?.mean()?;
     Ok(vec![("loss", (&of_sets + &of_counts)?), ("sets", of_sets), ("counts", of_counts)])

@@ -39,7 +39,7 @@ pub enum Count {
 pub struct Params {
     pub(super) loss: Loss,
     pub(super) bound: Option<usize>,
-    pub(super) zero_class: bool,
+    pub(super) zero_class: Option<bool>,
     pub(super) hidden: Vec<usize>,
     pub(super) dropout: f32,
     pub(super) batch: usize,
@@ -54,7 +54,7 @@ impl Params {
         Self {
             loss,
             bound: None,
-            zero_class: true,
+            zero_class: None,
             hidden: vec![256],
             dropout: 0.5,
             batch: 64,
@@ -72,9 +72,9 @@ impl Params {
         self
     }
 
-    /// Whether a row may have no labels; by default it may.
+    /// Whether a row may have no labels; by default it may if a row of the data has none.
     pub fn zero_class(mut self, allowed: bool) -> Self {
-        self.zero_class = allowed;
+        self.zero_class = Some(allowed);
         self
     }
 
@@ -144,12 +144,14 @@ impl Params {
         Ok(LabelModel { params: self })
     }
 
-    /// Checks what depends on the data, and tells the bound.
-    pub(super) fn check_data(&self, data: &MultiLabelData) -> Result<usize> {
+    /// Checks what depends on the data, and tells the least and the highest number of labels.
+    pub(super) fn check_data(&self, data: &MultiLabelData) -> Result<[usize; 2]> {
         let (labels, n_labels) = (data.labels(), data.labels().n_labels());
+        let empty = labels.rows().position(<[u32]>::is_empty);
+        let zero_class = self.zero_class.unwrap_or(empty.is_some());
         if self.loss != Loss::Sigmoids
-            && !self.zero_class
-            && let Some(row) = labels.rows().position(<[u32]>::is_empty)
+            && !zero_class
+            && let Some(row) = empty
         {
             return Err(Error::argument("labels", format!("row {row} has none, and there is no zero class")));
         }
@@ -158,11 +160,6 @@ impl Params {
         if bound > n_labels {
             return Err(Error::argument("bound", format!("is {bound}, more than the {n_labels} labels there are")));
         }
-        Ok(bound)
-    }
-
-    /// The least number of labels.
-    pub(super) fn least(&self) -> usize {
-        usize::from(!self.zero_class)
+        Ok([usize::from(!zero_class), bound])
     }
 }

@@ -50,7 +50,7 @@ fn losses_are_those_of_torch() -> Result<()> {
                 _ => Some(tape.constant(&gpu.tensor(&counts, [3, bound + 1])?)),
             },
         };
-        let losses = losses(&Params::new(loss), &logits, &sets(), &[0, 1, 2], Key::new(0))?;
+        let losses = losses(&Params::new(loss), 0, &logits, &sets(), &[0, 1, 2], Key::new(0))?;
         losses.iter().map(|(_, loss)| Ok(loss.item()?)).collect()
     };
     let (counts, factored, exact) = (1.499279388665986, 0.958660112853703, 0.6658711917792609);
@@ -163,6 +163,42 @@ fn best_f1(probabilities: &[[f64; 5]; 3]) -> f64 {
         2.0 * right / (predicted + 5.0)
     };
     probabilities.iter().flatten().map(|&threshold| f1(threshold)).fold(0.0, f64::max)
+}
+
+/// Where every row has a label, so has every predicted set, and the threshold is the best one with that rule.
+#[test]
+fn the_data_decide_whether_a_row_may_have_no_labels() -> Result<()> {
+    let data = MultiLabelData::binary(
+        LabelSets::new([[0], [1], [2]], 3)?,
+        LabelSets::new([vec![0, 2], vec![0], vec![1, 3, 4]], 5)?,
+    )?;
+    for loss in ALL {
+        let params = LabelModel::params(loss).hidden(&[]).epochs(1).validation(0.0);
+        let fit = |params: Params| -> Result<FittedLabels> {
+            let mut fitted = params.check()?.fit(gpu(), &data, Key::new(0))?;
+            for (name, values) in [("labels.weight", &LABELS[..]), ("labels.bias", &[0.0; 5])] {
+                let param = fitted.parameters.get(name).cloned().expect("a layer");
+                fitted.parameters.set(&param, values)?;
+            }
+            // More than any label has: relaxed ones pass 1.
+            fitted.threshold = Some(2.0);
+            Ok(fitted)
+        };
+        let mut fitted = fit(params.clone())?;
+        assert_eq!(as_lists(&fitted.predict(&data, Count::Threshold)?), [[2], [0], [4]], "{loss:?}");
+        let allowed = fit(params.zero_class(true))?.predict(&data, Count::Threshold)?;
+        assert_eq!(as_lists(&allowed), [[0u32; 0]; 3], "{loss:?}");
+        fitted.choose_threshold(&data, &[0, 1, 2])?;
+        let best = fitted.evaluate(&data, Count::Threshold)?.sets.micro_f1;
+        let mut others = Vec::new();
+        for step in 1..=64 {
+            fitted.threshold = Some(step as f32 / 64.0);
+            others.push(fitted.evaluate(&data, Count::Threshold)?.sets.micro_f1);
+        }
+        assert!(others.iter().all(|&f1| f1 <= best), "{loss:?}: {best} of {others:?}");
+        assert!(others.iter().any(|&f1| f1 < best), "{loss:?}: all thresholds are alike");
+    }
+    Ok(())
 }
 
 fn bits(fitted: &FittedLabels, data: &MultiLabelData) -> Result<Vec<u32>> {
