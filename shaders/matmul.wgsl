@@ -1,6 +1,6 @@
 // C = f(op(A) op(B) + bias): A [m, k] (or its transpose as stored), B [k, n] (or its transpose), bias [n].
 // Only the inner indices first..last are summed; with ACCUMULATE they are added to what C holds.
-// TRANSPOSE_A/B tell how the operands are stored; ACTIVATION: 0 none, 1 relu, 2 tanh, 3 sigmoid.
+// TRANSPOSE_A/B tell how the operands are stored; `activated` is f, of shared/activation.
 //
 // `forward` is the plan for software adapters: one invocation owns an 8 x 8 tile of C in registers, no workgroup memory; rows and columns
 // past the edge are clamped while loading and skipped while storing. `multiply_tiled` and `multiply_wide` are the plans for GPUs, through
@@ -9,7 +9,7 @@
 // indices writes its own product, and `fold` adds them up.
 // `backward` is the activation's: dy f'(.) from the output, the operands' gradients being products themselves.
 #import index
-#import math
+#import activation
 
 struct Params { m: u32, n: u32, k: u32, first: u32, last: u32, slice: u32 }
 
@@ -17,7 +17,6 @@ override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override BIAS: bool = false;
 override ACCUMULATE: bool = false;
-override ACTIVATION: u32 = 0u;
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
@@ -33,15 +32,6 @@ fn load_a(row: u32, k: u32) -> f32 {
 fn load_b(k: u32, col: u32) -> f32 {
   if (TRANSPOSE_B) { return b[col * params.k + k]; }
   return b[k * params.n + col];
-}
-
-fn activated(v: f32) -> f32 {
-  switch ACTIVATION {
-    case 1u: { return select(max(v, 0.0), v, is_nan(v)); }
-    case 2u: { return f_tanh(v); }
-    case 3u: { return f_sigmoid(v); }
-    default: { return v; }
-  }
 }
 
 fn store(row: u32, col: u32, value: f32) {

@@ -13,9 +13,9 @@ use softurn_tests::{Mismatch, Mutant, MutationReport, Tolerance, compare, same_b
 use crate::ops::unary::{self, Unary};
 use crate::ops::{
     OPS, adam, augment, bernoulli_loss, binary, blocks, conv, cross_entropy, entmax, fisher_hypergeometric, gather,
-    gaussian, gaussian_mixture, gumbel_softmax, label_loss, log_sum_exp, matmul, nested_subset, one_hot, plackett_luce,
-    random, reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, sprites, squared_error, subset, successive_top_k,
-    top_k,
+    gaussian, gaussian_mixture, grouped_matmul, gumbel_softmax, label_loss, log_sum_exp, matmul, nested_subset,
+    one_hot, plackett_luce, random, reduce, relaxed_sort, self_label, sigmoid_top_k, softmax, sprites, squared_error,
+    subset, successive_top_k, top_k,
 };
 use crate::shader::{Module, Patch, SHADERS, SHARED, check_barriers};
 use crate::testing::{config, gpus, label, open};
@@ -37,6 +37,7 @@ const CHECKS: &[(&str, Check, &[Mutant])] = &[
     ("gather", gather::tests::check, gather::tests::MUTANTS),
     ("gaussian", gaussian::tests::check, gaussian::tests::MUTANTS),
     ("gaussian_mixture", gaussian_mixture::tests::check, gaussian_mixture::tests::MUTANTS),
+    ("grouped_matmul", grouped_matmul::tests::check, grouped_matmul::tests::MUTANTS),
     ("gumbel_softmax", gumbel_softmax::tests::check, gumbel_softmax::tests::MUTANTS),
     ("label_loss", label_loss::tests::check, label_loss::tests::MUTANTS),
     ("log_sum_exp", log_sum_exp::tests::check, log_sum_exp::tests::MUTANTS),

@@ -13,6 +13,7 @@ pub mod fisher_hypergeometric;
 pub mod gather;
 pub mod gaussian;
 pub mod gaussian_mixture;
+pub mod grouped_matmul;
 pub mod gumbel_softmax;
 pub mod label_loss;
 pub mod log_sum_exp;
@@ -121,6 +122,12 @@ pub const OPS: &[Op] = &[
         summary: "matrix product with bias and activation",
         differentiable: true,
         params: matmul::PARAMS,
+    },
+    Op {
+        name: "grouped_matmul",
+        summary: "products of rows with the matrix of their group",
+        differentiable: true,
+        params: grouped_matmul::PARAMS,
     },
     Op {
         name: "gaussian_mixture",

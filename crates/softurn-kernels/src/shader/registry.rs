@@ -24,6 +24,7 @@ pub const SHADERS: &[(&str, &str)] = &[
     shader!("gaussian"),
     shader!("gumbel_softmax"),
     shader!("gather"),
+    shader!("grouped_matmul"),
     shader!("one_hot"),
     shader!("adam"),
     shader!("fisher_hypergeometric"),
@@ -43,6 +44,7 @@ pub const SHADERS: &[(&str, &str)] = &[
 
 /// The importable files.
 pub const SHARED: &[(&str, &str)] = &[
+    shader!("shared/activation"),
     shader!("shared/angle"),
     shader!("shared/fisher_law"),
     shader!("shared/fisher_tables"),

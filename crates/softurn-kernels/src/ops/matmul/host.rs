@@ -1,14 +1,16 @@
 //! The product on the host, for software adapters: a tuned GEMM (crate `gemm`) over mapped tensors.
 
+use std::borrow::Cow;
+
 use super::{Activation, Gradients, Options};
 use crate::{DataType, Gpu, Result, Tensor};
 
 /// A stored matrix `[rows, cols]` or, transposed, its columns as rows.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
-    values: &'a [f32],
-    cols: usize,
-    transposed: bool,
+pub(crate) struct Matrix<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) cols: usize,
+    pub(crate) transposed: bool,
 }
 
 impl Matrix<'_> {
@@ -17,14 +19,14 @@ impl Matrix<'_> {
         if self.transposed { [1, self.cols as isize] } else { [self.cols as isize, 1] }
     }
 
-    fn transpose(self) -> Self {
+    pub(crate) fn transpose(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 }
 
 /// `C = A B`, with `sizes` `[m, n, k]` and `C` dense.
 #[allow(unsafe_code)]
-fn multiply([m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
+pub(crate) fn multiply([m, n, k]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
     assert!(a.values.len() == m * k && b.values.len() == k * n && c.len() == m * n && !c.is_empty() && k > 0);
     let ([row_a, col_a], [row_b, col_b]) = (a.strides(), b.strides());
     let threads = gemm::Parallelism::Rayon(0);
@@ -81,14 +83,30 @@ pub(super) fn forward(
                 row.iter_mut().zip(bias).for_each(|(c, bias)| *c += bias);
             }
         }
-        let apply: fn(f32) -> f32 = match options.activation {
-            Activation::None => return,
-            Activation::Relu => |x| if x < 0.0 { 0.0 } else { x },
-            Activation::Tanh => f32::tanh,
-            Activation::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
-        };
-        outputs[0].iter_mut().for_each(|c| *c = apply(*c));
+        activate(options.activation, outputs[0]);
     })
+}
+
+/// `f` of every element.
+pub(crate) fn activate(activation: Activation, c: &mut [f32]) {
+    let apply: fn(f32) -> f32 = match activation {
+        Activation::None => return,
+        Activation::Relu => |x| if x < 0.0 { 0.0 } else { x },
+        Activation::Tanh => f32::tanh,
+        Activation::Sigmoid => |x| 1.0 / (1.0 + (-x).exp()),
+    };
+    c.iter_mut().for_each(|c| *c = apply(*c));
+}
+
+/// `dc f'`, the gradient before the activation, from the output `c`.
+pub(crate) fn activation_backward<'a>(activation: Activation, c: &[f32], dc: &'a [f32]) -> Cow<'a, [f32]> {
+    let slope: fn(f32) -> f32 = match activation {
+        Activation::None => return dc.into(),
+        Activation::Relu => |y| if y > 0.0 { 1.0 } else { 0.0 },
+        Activation::Tanh => |y| 1.0 - y * y,
+        Activation::Sigmoid => |y| y * (1.0 - y),
+    };
+    dc.iter().zip(c).map(|(dc, &c)| dc * slope(c)).collect::<Vec<_>>().into()
 }
 
 /// As [`super::backward`], of checked and non-empty operands: one round trip for all gradients.
@@ -113,20 +131,7 @@ pub(super) fn backward(
     };
     let outputs: Vec<&Tensor> = [&gradients.a, &gradients.b, &gradients.bias].into_iter().flatten().collect();
     gpu.on_host(&[a, b, c, dc], &outputs, |inputs, outputs| {
-        let slope: Option<fn(f32) -> f32> = match options.activation {
-            Activation::None => None,
-            Activation::Relu => Some(|y| if y > 0.0 { 1.0 } else { 0.0 }),
-            Activation::Tanh => Some(|y| 1.0 - y * y),
-            Activation::Sigmoid => Some(|y| y * (1.0 - y)),
-        };
-        let scaled: Vec<f32>;
-        let g = match slope {
-            None => inputs[3],
-            Some(slope) => {
-                scaled = inputs[3].iter().zip(inputs[2]).map(|(dc, &c)| dc * slope(c)).collect();
-                &scaled
-            }
-        };
+        let g = &*activation_backward(options.activation, inputs[2], inputs[3]);
         let [a, b] = operands(options, sizes, inputs[0], inputs[1]);
         let g_matrix = Matrix { values: g, cols: n, transposed: false };
         let mut outputs = outputs.iter_mut();

@@ -4,7 +4,7 @@
 //! `dbias` is the sum of the rows of `G`.
 
 pub mod cpu;
-mod host;
+pub(crate) mod host;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -38,7 +38,8 @@ pub struct Options {
 }
 
 impl Activation {
-    fn code(self) -> f64 {
+    /// As the constant `ACTIVATION` of the shaders.
+    pub(crate) fn code(self) -> f64 {
         match self {
             Self::None => 0.0,
             Self::Relu => 1.0,
@@ -104,7 +105,7 @@ fn multiply_adds([m, n, k]: [usize; 3]) -> u64 {
 
 /// How many inner indices one dispatch sums: software adapters end all loops of an invocation after 65,536 turns in total,
 /// and the tiled kernel takes six for each index.
-fn inner_slice(gpu: &Gpu) -> usize {
+pub(crate) fn inner_slice(gpu: &Gpu) -> usize {
     if gpu.is_software() { 8192 } else { usize::MAX }
 }
 
@@ -281,10 +282,7 @@ pub fn backward(
     if k > 0 && m > 0 && n > 0 && gpu.multiplies_on_host(multiply_adds([m, n, k])) {
         return host::backward(gpu, options, [m, n, k], [a, b, c, dc], wanted, with_bias);
     }
-    let g = match options.activation {
-        Activation::None => dc.clone(),
-        _ => activation_backward(gpu, options.activation, c, dc)?,
-    };
+    let g = activation_backward(gpu, options.activation, c, dc)?;
     let plain = |transpose_a, transpose_b| Options { transpose_a, transpose_b, activation: Activation::None };
     let (ta, tb) = (options.transpose_a, options.transpose_b);
     // As stored, A' is A or its transpose: d(A') = G B'ᵀ, or the transpose of that product.
@@ -302,7 +300,11 @@ pub fn backward(
     Ok(Gradients { a: da, b: db, bias })
 }
 
-fn activation_backward(gpu: &Gpu, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+/// `dy f'`, the gradient before the activation, from the output `y`.
+pub(crate) fn activation_backward(gpu: &Gpu, activation: Activation, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    if activation == Activation::None {
+        return Ok(dy.clone());
+    }
     let dx = gpu.uninitialised("matmul", y.shape().clone(), DataType::F32)?;
     if !y.is_empty() {
         let (m, n) = y.shape().rows_cols();
