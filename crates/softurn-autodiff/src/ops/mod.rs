@@ -11,6 +11,7 @@ mod fisher_hypergeometric;
 mod gather;
 mod gaussian;
 mod gaussian_mixture;
+mod grouped_matmul;
 mod gumbel_softmax;
 mod label_loss;
 mod log_sum_exp;

@@ -5,6 +5,7 @@ use softurn_autodiff::{Tape, Var, check_gradients};
 use softurn_kernels::ops::binary::Binary;
 use softurn_kernels::ops::conv::Conv;
 use softurn_kernels::ops::fisher_hypergeometric::{Law, Noise, Order, Prepared, Sampling, Urn, cpu};
+use softurn_kernels::ops::grouped_matmul::{self, Groups};
 use softurn_kernels::ops::label_loss::Loss;
 use softurn_kernels::ops::matmul::{Activation, Options};
 use softurn_kernels::ops::reduce::{Axis, Reduction};
@@ -115,6 +116,31 @@ fn matmul() -> Result {
     let b = gpu().tensor(&[0.5, 1.5, -2.5, 1.5, -0.5, 0.5], [3, 2])?;
     let bias = gpu().tensor(&[1.0, -2.0], [2])?;
     check(&[&a, &b, &bias], |x| x[0].linear(&x[1], Some(&x[2]), Activation::Relu))
+}
+
+#[test]
+fn grouped_matmul() -> Result {
+    // Head 1 of three has no rows.
+    let groups = Groups::new(gpu(), &gpu().tensor(&[2u32, 0, 2, 0], [4])?, 3)?;
+    for groups in [groups, Groups::every(gpu(), 2, 3)?] {
+        for transpose_b in [false, true] {
+            for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
+                let options = grouped_matmul::Options { transpose_b, activation };
+                let a = values([groups.rows(), 2], 8);
+                let b = values([3, 10], 9).reshape(if transpose_b { [3, 5, 2] } else { [3, 2, 5] })?;
+                let bias = values([3, 5], 10);
+                check(&[&a, &b], |x| x[0].grouped_matmul(&x[1], None, &groups, options))?;
+                check(&[&a, &b, &bias], |x| x[0].grouped_matmul(&x[1], Some(&x[2]), &groups, options))?;
+            }
+        }
+    }
+    // Chosen so that every sum is at least 1/4 away from the kink.
+    let groups = Groups::new(gpu(), &gpu().tensor(&[1u32, 0], [2])?, 2)?;
+    let a = gpu().tensor(&[0.5, -1.5, 2.5, -0.5, 1.5, 0.5], [2, 3])?;
+    let b = gpu().tensor(&[0.5, 1.5, -2.5, 1.5, -0.5, 0.5, -0.5, 1.5, 2.5, 0.5, -0.5, 0.5], [2, 3, 2])?;
+    let bias = gpu().tensor(&[1.0, -2.0, 0.0, -0.5], [2, 2])?;
+    let options = grouped_matmul::Options { activation: Activation::Relu, ..Default::default() };
+    check(&[&a, &b, &bias], |x| x[0].grouped_matmul(&x[1], Some(&x[2]), &groups, options))
 }
 
 #[test]

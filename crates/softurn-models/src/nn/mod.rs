@@ -1,6 +1,7 @@
-//! Layers: a linear layer, the multilayer perceptron made of them, and convolutions.
+//! Layers: a linear layer, one whose rows go to heads, the multilayer perceptron made of linear layers, and convolutions.
 
 mod conv;
+mod grouped;
 
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::Key;
@@ -9,6 +10,7 @@ use softurn_kernels::ops::matmul::Activation;
 use crate::Result;
 
 pub use conv::{Conv2d, ConvTranspose2d};
+pub use grouped::GroupedLinear;
 
 /// `y = f(x W + b)` with `W` of shape `[inputs, outputs]`.
 #[derive(Debug, Clone)]
