@@ -52,7 +52,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "return vec2<u32>(0u, params.rows + 0u * (start + count));",
         "both",
     ),
-    mutant("weights: rows as they stand", "let r = order[p];", "let r = p;", "cpu"),
+    mutant("weights: rows as they stand", "let r = order[p];", "let r = p + 0u * order[p];", "cpu"),
     mutant(
         "weights: columns past the edge are stored over the next row",
         "row >= params.inner || col >= params.cols",
