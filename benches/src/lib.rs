@@ -82,12 +82,46 @@ pub fn cpu_seconds(start: Instant) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
+/// CPU and wall milliseconds of one call, and the high-water mark above the inputs in MB. A call ends with a tensor to wait for, and
+/// takes a number that differs from call to call; medians over `repeats` blocks of calls.
+///
+/// # Errors
+/// The first failure of a call.
+pub fn measure(gpu: &Gpu, call: &dyn Fn(u64) -> anyhow::Result<Tensor>, repeats: usize) -> anyhow::Result<[f64; 3]> {
+    let start = Instant::now();
+    read_one(&call(0)?)?;
+    gpu.reset_high_water();
+    let inputs = gpu.pool_statistics().in_use_bytes;
+    let clock = Instant::now();
+    read_one(&call(0)?)?;
+    let peak = gpu.pool_statistics().high_water_bytes - inputs;
+    let inner = ((0.05 / clock.elapsed().as_secs_f64()) as u64).clamp(1, 64);
+    let (mut cpu, mut wall) = (Vec::new(), Vec::new());
+    for repeat in 0..repeats as u64 {
+        let (before, clock) = (cpu_seconds(start), Instant::now());
+        for i in 0..inner {
+            read_one(&call(repeat * inner + i)?)?;
+        }
+        cpu.push((cpu_seconds(start) - before) * 1e3 / inner as f64);
+        wall.push(clock.elapsed().as_secs_f64() * 1e3 / inner as f64);
+    }
+    cpu.sort_by(f64::total_cmp);
+    wall.sort_by(f64::total_cmp);
+    Ok([cpu[repeats / 2], wall[repeats / 2], peak as f64 / 1e6])
+}
+
 /// Submits what is recorded and waits for it.
 fn wait(last: &Tensor) {
     gpu().flush();
-    let one = last.view(0, [1]).unwrap();
-    match last.data_type() {
-        softurn_kernels::DataType::U32 => drop(one.read_u32().unwrap()),
-        softurn_kernels::DataType::F32 => drop(one.read().unwrap()),
+    read_one(last).unwrap();
+}
+
+/// Waits for all recorded work by one element.
+fn read_one(last: &Tensor) -> Result<()> {
+    let one = last.view(0, [1])?;
+    match one.data_type() {
+        softurn_kernels::DataType::U32 => drop(one.read_u32()?),
+        softurn_kernels::DataType::F32 => drop(one.read()?),
     }
+    Ok(())
 }

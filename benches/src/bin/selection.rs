@@ -2,12 +2,10 @@
 //! pool's high-water mark. One JSON object a line, in the form of `benches/peers/selection.py`, which times the same in
 //! PyTorch.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
-use softurn_benches::cpu_seconds;
+use softurn_benches::measure;
 use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::relaxed_sort::{self, Kind, Relaxation, Wanted};
@@ -15,7 +13,7 @@ use softurn_kernels::ops::{
     Noise, blocks, gumbel_softmax, nested_subset, plackett_luce, random, sigmoid_top_k, softmax, subset,
     successive_top_k, top_k,
 };
-use softurn_kernels::{DataType, Gpu, GpuConfig, Key, Tensor};
+use softurn_kernels::{Gpu, GpuConfig, Key, Tensor};
 
 /// Times selections.
 #[derive(Parser)]
@@ -259,13 +257,12 @@ fn partition<'a>(gpu: &'a Gpu, scores: &Tensor, groups: usize) -> Result<Timed<'
 fn main() -> Result<()> {
     let args = Args::parse();
     let gpu = Gpu::new(GpuConfig { profile: args.profile, ..GpuConfig::default() })?;
-    let start = Instant::now();
     for &(op, shapes) in OPS.iter().filter(|(op, _)| args.ops.is_empty() || args.ops.iter().any(|asked| asked == op)) {
         let given: Vec<Shape> = args.shapes.iter().map(|shape| parse(shape)).collect::<Result<_>>()?;
         for &shape in if given.is_empty() { shapes } else { &given } {
             let timed = timed(&gpu, op, shape)?;
-            let [forward, _, _] = measure(&gpu, start, &timed.forward, args.repeats)?;
-            let [step, wall, peak] = measure(&gpu, start, &timed.step, args.repeats)?;
+            let [forward, _, _] = measure(&gpu, &timed.forward, args.repeats)?;
+            let [step, wall, peak] = measure(&gpu, &timed.step, args.repeats)?;
             let [rows, n, k] = shape;
             println!(
                 "{}",
@@ -284,35 +281,4 @@ fn main() -> Result<()> {
 fn parse(shape: &str) -> Result<Shape> {
     let numbers: Vec<usize> = shape.split('x').map(str::parse).collect::<Result<_, _>>().context("--shapes")?;
     numbers.try_into().map_err(|_| anyhow::anyhow!("--shapes: '{shape}' is not rows x n x k"))
-}
-
-/// CPU and wall milliseconds of one call, and the high-water mark above the inputs in MB.
-fn measure(gpu: &Gpu, start: Instant, call: &dyn Fn(u64) -> Result<Tensor>, repeats: usize) -> Result<[f64; 3]> {
-    let wait = |tensor: Tensor| -> Result<()> {
-        let one = tensor.view(0, [1])?;
-        match one.data_type() {
-            DataType::F32 => drop(one.read()?),
-            DataType::U32 => drop(one.read_u32()?),
-        }
-        Ok(())
-    };
-    wait(call(0)?)?;
-    gpu.reset_high_water();
-    let inputs = gpu.pool_statistics().in_use_bytes;
-    let clock = Instant::now();
-    wait(call(0)?)?;
-    let peak = gpu.pool_statistics().high_water_bytes - inputs;
-    let inner = ((0.05 / clock.elapsed().as_secs_f64()) as u64).clamp(1, 64);
-    let (mut cpu, mut wall) = (Vec::new(), Vec::new());
-    for repeat in 0..repeats as u64 {
-        let (before, clock) = (cpu_seconds(start), Instant::now());
-        for i in 0..inner {
-            wait(call(repeat * inner + i)?)?;
-        }
-        cpu.push((cpu_seconds(start) - before) * 1e3 / inner as f64);
-        wall.push(clock.elapsed().as_secs_f64() * 1e3 / inner as f64);
-    }
-    cpu.sort_by(f64::total_cmp);
-    wall.sort_by(f64::total_cmp);
-    Ok([cpu[repeats / 2], wall[repeats / 2], peak as f64 / 1e6])
 }

@@ -10,6 +10,7 @@ use softurn_kernels::ops::conv::{self, Conv};
 use softurn_kernels::ops::entmax::{self, Alpha};
 use softurn_kernels::ops::fisher_hypergeometric::{self as law, Law, Prepared, Sampling, Upstream, Urn};
 use softurn_kernels::ops::gaussian::{backward as gaussian_backward, forward as gaussian};
+use softurn_kernels::ops::grouped_matmul::{self, Groups};
 use softurn_kernels::ops::label_loss::{self, Loss};
 use softurn_kernels::ops::matmul::{self, Activation, Options};
 use softurn_kernels::ops::reduce::{self, Reduction};
@@ -187,6 +188,44 @@ fn matmuls(table: &mut Table, software: bool) {
     add("matmul NT", nt, [256, 500, 784]);
     add("matmul TN", tn, [784, 256, 500]);
     add("matmul", plain, [256, 500, 2000]);
+    // Rows of few and of many heads: the same operations.
+    let [rows, k, n] = [1024, 64, 64];
+    for heads in [2, 64] {
+        let shape = [rows, heads, k, n];
+        table.add("grouped_matmul", &shape, 2 * rows * k * n, move |inputs| {
+            let grouped = Grouped::new(inputs, shape)?;
+            run(move |_| grouped.forward())
+        });
+        table.add("grouped_matmul backward", &shape, 4 * rows * k * n, move |inputs| {
+            let grouped = Grouped::new(inputs, shape)?;
+            let (c, dc) = (grouped.forward()?, inputs.normal([rows, n], 3)?);
+            run(move |_| {
+                let Grouped { groups, a, b } = &grouped;
+                let options = grouped_matmul::Options::default();
+                let gradients = grouped_matmul::backward(a.gpu(), options, groups, a, b, &c, &dc, [true; 2], false)?;
+                gradients.b.context("the gradient of b")
+            })
+        });
+    }
+}
+
+/// The operands of a product whose rows go to heads in turn.
+struct Grouped {
+    groups: Groups,
+    a: Tensor,
+    b: Tensor,
+}
+
+impl Grouped {
+    fn new(inputs: &Inputs, [rows, heads, k, n]: [usize; 4]) -> Result<Self> {
+        let groups = Groups::new(&inputs.gpu, &inputs.integers([rows], |row| row % heads)?, heads)?;
+        Ok(Self { groups, a: inputs.normal([rows, k], 1)?, b: inputs.normal([heads, k, n], 2)? })
+    }
+
+    fn forward(&self) -> Result<Tensor> {
+        let options = grouped_matmul::Options::default();
+        Ok(grouped_matmul::forward(self.a.gpu(), options, &self.groups, &self.a, &self.b, None)?)
+    }
 }
 
 /// Layers of an encoder of images of 64 x 64 pixels and of its mirror image: kernel 4, stride 2, padding 1; forward and

@@ -21,7 +21,7 @@ fn gathered<'a>(x: &'a [f32], cols: usize, rows: &[u32]) -> Cow<'a, [f32]> {
     let row = |&row: &u32| &x[row as usize * cols..][..cols];
     match rows.windows(2).all(|pair| pair[1] == pair[0] + 1) {
         true => x[rows[0] as usize * cols..][..rows.len() * cols].into(),
-        false => rows.iter().flat_map(row).copied().collect::<Vec<_>>().into(),
+        false => rows.iter().map(row).collect::<Vec<_>>().concat().into(),
     }
 }
 
