@@ -6,8 +6,8 @@
 // Work is cut into tiles of positions in `order` that all belong to one head. `forward` is the plan for software adapters: one invocation
 // owns 8 positions and 8 columns, in registers. `forward_tiled` is the plan for GPUs: a workgroup owns 32 positions and 64 columns, through
 // workgroup memory, 2 x 4 per invocation.
-// `weights` and `weights_tiled`, cut alike: d[h] = sum over the rows r of head h of x[r]' y[r], x [rows, inner], y [rows, cols]; of each head
-// only its positions first..last. `biases`: the sums of rows of y by head; one invocation owns a column of a head.
+// `backward` and `backward_tiled`, cut alike, of the weights: d[h] = sum over the rows r of head h of x[r]' y[r], x [rows, inner], y
+// [rows, cols]; of each head only its positions first..last. `backward_bias`: the sums of rows of y by head; one invocation owns a column of a head.
 // `count`, `scan` and `place` sort the rows: an invocation owns a head and a block of rows, in `scan` one workgroup all.
 #import index
 #import activation
@@ -199,7 +199,7 @@ fn store_weights(head: u32, row: u32, col: u32, u: vec4<f32>, v: vec4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn weights(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let number = linear_id(global, groups, 64u);
   let across = (params.cols + 7u) / 8u;
   let down = (params.inner + 7u) / 8u;
@@ -256,7 +256,7 @@ fn weights(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgr
 }
 
 @compute @workgroup_size(256)
-fn weights_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn backward_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
                  @builtin(local_invocation_index) index: u32) {
   let number = linear_group(group, groups);
   let across = (params.cols + COLS - 1u) / COLS;
@@ -306,7 +306,7 @@ fn weights_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>; // [heads, cols]
 
 @compute @workgroup_size(64)
-fn biases(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_bias(@builtin(global_invocation_id) global: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = linear_id(global, groups, 64u);
   if (i >= params.heads * params.cols) { return; }
   let range = positions(i / params.cols);

@@ -279,8 +279,8 @@ fn weights(gpu: &Gpu, groups: &Groups, x: &Tensor, y: &Tensor) -> Result<Tensor>
     let (k, n) = (x.shape().rows_cols().1, y.shape().rows_cols().1);
     let heads = groups.heads;
     let (entry, workgroups) = match gpu.plan() {
-        Plan::Cpu => ("weights", groups_for(heads * k.div_ceil(8) * n.div_ceil(8), 64)),
-        Plan::Gpu => ("weights_tiled", groups_for(heads * k.div_ceil(32) * n.div_ceil(64), 1)),
+        Plan::Cpu => ("backward", groups_for(heads * k.div_ceil(8) * n.div_ceil(8), 64)),
+        Plan::Gpu => ("backward_tiled", groups_for(heads * k.div_ceil(32) * n.div_ceil(64), 1)),
     };
     sum_rows(gpu, groups, entry, &[x, y], &[heads, k, n], [n, k], workgroups)
 }
@@ -289,7 +289,7 @@ fn weights(gpu: &Gpu, groups: &Groups, x: &Tensor, y: &Tensor) -> Result<Tensor>
 fn biases(gpu: &Gpu, groups: &Groups, g: &Tensor) -> Result<Tensor> {
     let n = g.shape().rows_cols().1;
     let workgroups = groups_for(groups.heads * n, 64);
-    sum_rows(gpu, groups, "biases", &[g], &[groups.heads, n], [n, 0], workgroups)
+    sum_rows(gpu, groups, "backward_bias", &[g], &[groups.heads, n], [n, 0], workgroups)
 }
 
 /// Dispatches `entry` over the rows of each head; more rows than an adapter's loops can turn in several parts.
