@@ -8,12 +8,17 @@ use crate::ops::matmul::Gradients;
 use crate::ops::matmul::host::{Matrix, activate, activation_backward, multiply};
 use crate::{DataType, Gpu, Result, Tensor};
 
-/// The rows of each head that has any, with its number; last, with the number of heads, those of none.
-fn rows_of<'a>(order: &'a [f32], starts: &'a [f32]) -> impl Iterator<Item = (usize, &'a [u32])> {
+/// The rows of each head, and those of none.
+fn rows_of<'a>(order: &'a [f32], starts: &[f32]) -> (Vec<&'a [u32]>, &'a [u32]) {
     // What is mapped comes as floats: these are the bits of `u32`.
     let (order, starts): (&[u32], &[u32]) = (bytemuck::cast_slice(order), bytemuck::cast_slice(starts));
-    let ranges = starts.windows(2).map(|ends| ends[0] as usize..ends[1] as usize);
-    ranges.map(|range| &order[range]).enumerate().filter(|(_, rows)| !rows.is_empty())
+    let mut rows: Vec<&[u32]> = starts.windows(2).map(|ends| &order[ends[0] as usize..ends[1] as usize]).collect();
+    let none = rows.pop().unwrap_or_default();
+    (rows, none)
+}
+
+fn fill_with_nan(cols: usize, rows: &[u32], x: &mut [f32]) {
+    rows.iter().for_each(|&row| x[row as usize * cols..][..cols].fill(f32::NAN));
 }
 
 /// Rows of a matrix of `cols` columns: where they lie if they follow each other.
@@ -50,21 +55,20 @@ pub(super) fn forward(
 ) -> Result<()> {
     let inputs: Vec<&Tensor> = [&groups.order, &groups.starts, a, b].into_iter().chain(bias).collect();
     gpu.on_host(&inputs, &[c], |inputs, outputs| {
+        let (rows_of_heads, none) = rows_of(inputs[0], inputs[1]);
+        fill_with_nan(n, none, outputs[0]);
         let mut product = Vec::new();
-        for (head, rows) in rows_of(inputs[0], inputs[1]) {
-            product.clear();
-            product.resize(rows.len() * n, f32::NAN);
-            if head < groups.heads {
-                let a = Matrix { values: &gathered(inputs[2], k, rows), cols: k, transposed: false };
-                multiply([rows.len(), n, k], a, matrix(options, [n, k], head, inputs[3]), &mut product);
-                if let Some(&bias) = inputs.get(4) {
-                    let bias = &bias[head * n..][..n];
-                    for row in product.chunks_exact_mut(n) {
-                        row.iter_mut().zip(bias).for_each(|(c, bias)| *c += bias);
-                    }
+        for (head, rows) in rows_of_heads.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            product.resize(rows.len() * n, 0.0);
+            let a = Matrix { values: &gathered(inputs[2], k, rows), cols: k, transposed: false };
+            multiply([rows.len(), n, k], a, matrix(options, [n, k], head, inputs[3]), &mut product);
+            if let Some(&bias) = inputs.get(4) {
+                let bias = &bias[head * n..][..n];
+                for row in product.chunks_exact_mut(n) {
+                    row.iter_mut().zip(bias).for_each(|(c, bias)| *c += bias);
                 }
-                activate(options.activation, &mut product);
             }
+            activate(options.activation, &mut product);
             scatter(&product, n, rows, outputs[0]);
         }
     })
@@ -98,36 +102,36 @@ pub(super) fn backward(
         let mut da = wanted[0].then(|| outputs.next()).flatten();
         let mut db = wanted[1].then(|| outputs.next()).flatten();
         let mut dbias = with_bias.then(|| outputs.next()).flatten();
-        // Heads without rows.
-        [&mut db, &mut dbias].into_iter().flatten().for_each(|sums| sums.fill(0.0));
+        let (rows_of_heads, none) = rows_of(inputs[0], inputs[1]);
+        if let Some(da) = &mut da {
+            fill_with_nan(k, none, da);
+        }
         let mut product = Vec::new();
-        for (head, rows) in rows_of(inputs[0], inputs[1]) {
+        for (head, rows) in rows_of_heads.into_iter().enumerate() {
             let count = rows.len();
-            let a = gathered(inputs[2], k, rows);
-            let g = gathered(g, n, rows);
+            let mut db = db.as_mut().map(|db| &mut db[head * n * k..][..n * k]);
+            let mut dbias = dbias.as_mut().map(|dbias| &mut dbias[head * n..][..n]);
+            if rows.is_empty() {
+                [&mut db, &mut dbias].into_iter().flatten().for_each(|sums| sums.fill(0.0));
+                continue;
+            }
+            let (a, g) = (gathered(inputs[2], k, rows), gathered(g, n, rows));
             let a = Matrix { values: &a, cols: k, transposed: false };
             let g_matrix = Matrix { values: &g, cols: n, transposed: false };
             if let Some(da) = &mut da {
-                product.clear();
-                product.resize(count * k, f32::NAN);
-                if head < groups.heads {
-                    let b = matrix(options, [n, k], head, inputs[3]);
-                    multiply([count, k, n], g_matrix, b.transpose(), &mut product);
-                }
+                product.resize(count * k, 0.0);
+                let b = matrix(options, [n, k], head, inputs[3]);
+                multiply([count, k, n], g_matrix, b.transpose(), &mut product);
                 scatter(&product, k, rows, da);
             }
-            if head == groups.heads {
-                continue;
-            }
-            if let Some(db) = &mut db {
-                let db = &mut db[head * n * k..][..n * k];
+            if let Some(db) = db {
                 match options.transpose_b {
                     false => multiply([k, n, count], a.transpose(), g_matrix, db),
                     true => multiply([n, k, count], g_matrix.transpose(), a, db),
                 }
             }
-            if let Some(dbias) = &mut dbias {
-                let dbias = &mut dbias[head * n..][..n];
+            if let Some(dbias) = dbias {
+                dbias.fill(0.0);
                 for row in g.chunks_exact(n) {
                     dbias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
                 }
