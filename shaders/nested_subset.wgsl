@@ -1,9 +1,9 @@
 // Successive softmaxes of a row's scores (shared/score), each without what the ones before took:
 //   w[l] = softmax(s[l] / T),   s[l + 1] = s[l] + log(max(1 - w[l], 1e-6)),   mask = Σ g[l] w[l],   g[l] = Σ of shares of counts of at least l.
-// Few elements of a row can take much of a slot. These leaders are walked one by one, in logarithms. Of all others, x = e^(s / T) relative to the
+// Few elements of a row can take much of a slot. These leaders are walked one by one. Of all others, x = e^(s / T) relative to the
 // least leader, what is left after l slots is the same power series u[l](x) = x + .. x^8, since u[l + 1] = u (1 - u / Z)^(1 / T), and a sum over
 // them needs the sums of their powers only: a row costs O(columns + leaders * bound). A row is walked again with more leaders where
-// the series would not be good to rounding, and with all its elements where nothing else helps.
+// the series would not be good to rounding, and with all its elements, in logarithms, where nothing else helps.
 // Rows are padded to fours. LANES invocations share a row; lane l owns fours l, l + LANES ..; its leaders are listed in the places of its fours.
 
 // Before the import: naga 30 resolves overrides in order and fails on one that follows an array sized by others.
@@ -19,14 +19,14 @@ struct Params { rows: u32, fours: u32, bound: u32, least: u32, inverse: f32, key
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // [rows, fours] or [rows, bound, fours]
 @group(0) @binding(4) var<storage, read_write> weights: array<vec4<f32>>; // [rows, fours]: e^((s - max s) / T), or its logarithm in rows walked whole
 @group(0) @binding(5) var<storage, read_write> list: array<vec4<u32>>; // [rows, fours]: columns of leaders, ended by the number of columns
-@group(0) @binding(6) var<storage, read_write> state: array<vec4<f32>>; // [rows, fours, 2]: their scores over T, and what they took
+@group(0) @binding(6) var<storage, read_write> state: array<vec4<f32>>; // [rows, fours, 2]: their weights (scores over T in rows walked whole), and what they took
 @group(0) @binding(7) var<storage, read_write> steps: array<vec4<f32>>; // [rows, bound + 1, 3]
 @group(1) @binding(0) var<uniform> params: Params;
 
-const ROUNDS: u32 = 5u;
+const ROUNDS: u32 = 3u;
 const LEAST_LEFT: f32 = 1e-6;
 const NONE: f32 = -3e38; // a score of nothing
-// Of a step: 8 coefficients; 1 / Z in units of x, the largest leader's score, 1 / Z relative to that, what the others than the largest hold. Of
+// Of a step: 8 coefficients; 1 / Z in units of x, the largest score of rows walked whole, 1 / Z relative to that, what the others than the largest hold. Of
 // the last: sums of 8 powers; 1 / weight of the least leader (0 where all are), and NaN where the row is.
 const STRIDE: u32 = 3u;
 
@@ -119,12 +119,13 @@ fn powers_by(by: vec4<f32>, x: vec4<f32>) -> Series {
   );
 }
 
+fn row_sum4(a: vec4<f32>, local: vec2<u32>) -> vec4<f32> {
+  return vec4<f32>(row_sum(a.x, local), row_sum(a.y, local), row_sum(a.z, local), row_sum(a.w, local));
+}
+
 fn row_series(a: Series, local: vec2<u32>) -> Series {
   if (LANES == 1u) { return a; }
-  return Series(
-    vec4<f32>(row_sum(a.low.x, local), row_sum(a.low.y, local), row_sum(a.low.z, local), row_sum(a.low.w, local)),
-    vec4<f32>(row_sum(a.high.x, local), row_sum(a.high.y, local), row_sum(a.high.z, local), row_sum(a.high.w, local)),
-  );
+  return Series(row_sum4(a.low, local), row_sum4(a.high, local));
 }
 
 // What is left of an element after a slot, given what the others of the largest hold.
@@ -132,19 +133,53 @@ fn rest4(w: vec4<f32>, others: f32) -> vec4<f32> { return select(1.0 - w, vec4<f
 
 fn weight_of(score: vec4<f32>, largest: f32) -> vec4<f32> { return f_exp4(max(score - largest, vec4<f32>(-200.0))); }
 
-// Scores of four leaders, of which so many exist.
-fn states4(four: u32, exist: u32) -> vec4<f32> { return select(vec4<f32>(NONE), state[2u * four], inside4(exist, 0u)); }
+// What a slot leaves of weights, given what is left of each of 1.
+fn decay4(rest: vec4<f32>, power: f32) -> vec4<f32> { return f_exp4(power * f_log4(max(rest, vec4<f32>(LEAST_LEFT)))); }
 
 fn step_series(at: u32) -> Series { return Series(steps[at], steps[at + 1u]); }
 
-// What all of a row sum to, and how many there are, from what is below four levels: what is left when the largest are gone.
-fn remainder(all: f32, below: vec4<f32>, above: vec4<f32>, bound: f32) -> f32 {
-  var left = all;
-  if (above.x <= bound) { left = below.x; }
-  if (above.y <= bound) { left = below.y; }
-  if (above.z <= bound) { left = below.z; }
-  if (above.w <= bound) { left = below.w; }
-  return max(left, 1e-20);
+// Σ 1 / Z over the slots, nearly: each element is shared out between the two levels around it, so that the sum stays, and what is below all levels
+// is as one that loses nothing. Given the sum of all, and Σ min(element, level): how many are above follows from the differences.
+fn likely_reach(all: f32, levels: array<vec4<f32>, 2>, least: array<vec4<f32>, 2>, bound: u32, power: f32) -> f32 {
+  var low = vec4<f32>(1.0, levels[0].xyz);
+  var high = vec4<f32>(levels[0].w, levels[1].xyz);
+  let above_low = (vec4<f32>(all, least[0].xyz) - least[0]) / (low - levels[0]);
+  let above_high = (vec4<f32>(least[0].w, least[1].xyz) - least[1]) / (high - levels[1]);
+  let many_low = max(above_low - vec4<f32>(0.0, above_low.xyz), vec4<f32>(0.0));
+  let many_high = max(above_high - vec4<f32>(above_low.w, above_high.xyz), vec4<f32>(0.0));
+  let small = max(least[1].w - above_high.w * levels[1].w, 1e-30);
+  var reach = 0.0;
+  for (var l = 0u; l < bound; l++) {
+    let inverse = 1.0 / (sum4(many_low * low + many_high * high) + small);
+    reach += inverse;
+    low = max(low * decay4(1.0 - low * inverse, power), vec4<f32>(1e-30));
+    high = max(high * decay4(1.0 - high * inverse, power), vec4<f32>(1e-30));
+  }
+  return reach;
+}
+
+// The largest of a row and what all others sum to, of each column's largest and the sums of what is smaller.
+fn largest_and_others(best4: vec4<f32>, rest: vec4<f32>, local: vec2<u32>) -> vec2<f32> {
+  let pair = max(best4.x, best4.y);
+  let other = max(best4.z, best4.w);
+  let best = max(pair, other);
+  let others = (min(best4.x, best4.y) + min(best4.z, best4.w)) + min(pair, other) + sum4(rest);
+  let winner = row_argmax(best, local.x, local);
+  return vec2<f32>(row_max(best, local), row_sum(others + select(best, 0.0, local.x == winner), local));
+}
+
+// Σ e^(score - best) over what is not the best, with one more.
+fn with_score4(rest: vec4<f32>, best: vec4<f32>, score: vec4<f32>) -> vec4<f32> {
+  let e = weight_of(-abs(score - best), 0.0);
+  return select(rest + e, (rest + 1.0) * e, score > best);
+}
+
+// Writes four leaders' numbers, of which so many exist, to their columns.
+fn scatter4(base: u32, four: u32, exist: u32, values: vec4<f32>) {
+  for (var i = 0u; i < min(4u, exist); i++) {
+    let c = list[four][i];
+    y[base + c / 4u][c % 4u] = element4(values, i);
+  }
 }
 
 @compute @workgroup_size(LANES * ROWS)
@@ -160,6 +195,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
   let least = params.least;
   let first = at * (bound + 1u) * STRIDE;
   let first_share = select(0u, at * (bound + 1u - least), exists);
+  let none_used = select(0.0, 1.0, OUTPUT == 1u && least == 0u) * shares[first_share];
   var high4 = vec4<f32>(minus_infinity());
   for (var f = lane; f < fours; f += LANES) { high4 = nan_max4(high4, x[row.base + f]); }
   let high = row_max(max4(high4), local);
@@ -171,131 +207,112 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
   }
   let top = row_max(max4(top4), local);
   let empty = is_nan(high) || top == minus_infinity();
+  let steep = max(power, 1.0);
+  let levels = array<vec4<f32>, 2>(
+    f_exp4(-min(1.2 * steep, 10.0) * vec4<f32>(1.0, 2.0, 3.0, 4.0)),
+    f_exp4(-min(1.2 * steep, 10.0) * vec4<f32>(5.0, 6.0, 7.0, 8.0)),
+  );
   var total = vec4<f32>(0.0);
-  var below = vec4<f32>(0.0);
-  var above = vec4<f32>(0.0);
-  let levels = vec4<f32>(0.1, 0.01, 1e-3, 1e-4);
+  var low = vec4<f32>(0.0);
+  var lower = vec4<f32>(0.0);
   for (var f = lane; f < fours; f += LANES) {
     let e = select(weight_of((weights[row.base + f] - top) * power, 0.0), vec4<f32>(0.0), vec4<bool>(empty));
     weights[row.base + f] = e;
     total += e;
-    for (var i = 0u; i < 4u; i++) {
-      let low = vec4<f32>(e[i]) < levels;
-      below += select(vec4<f32>(0.0), vec4<f32>(e[i]), low);
-      above += select(vec4<f32>(1.0), vec4<f32>(0.0), low);
-    }
+    low += min(vec4<f32>(e.x), levels[0]) + min(vec4<f32>(e.y), levels[0]) + (min(vec4<f32>(e.z), levels[0]) + min(vec4<f32>(e.w), levels[0]));
+    lower += min(vec4<f32>(e.x), levels[1]) + min(vec4<f32>(e.y), levels[1]) + (min(vec4<f32>(e.z), levels[1]) + min(vec4<f32>(e.w), levels[1]));
   }
-  let all = row_sum(sum4(total), local);
-  let left_below = vec4<f32>(row_sum(below.x, local), row_sum(below.y, local), row_sum(below.z, local), row_sum(below.w, local));
-  let count_above = vec4<f32>(row_sum(above.x, local), row_sum(above.y, local), row_sum(above.z, local), row_sum(above.w, local));
+  let least_sums = array<vec4<f32>, 2>(row_sum4(low, local), row_sum4(lower, local));
+  var lift = clamp(4.0 * steep * likely_reach(row_sum(sum4(total), local), levels, least_sums, bound, power), 1e-3, 1e30);
 
-  // Leaders take more than about a tenth of a slot in all slots together.
-  let steep = max(power, 1.0);
-  var lift = clamp(steep * f32(bound) / (0.3 * remainder(all, left_below, count_above, f32(bound))), 1e-3, 1e30);
+  // Leaders take more than about a tenth of a slot in all slots together. So many may lead that a walk of the whole row costs no more.
   let crowd = 64u + fours / (4u * LANES);
-  var whole = false;
   var done = !exists;
+  var whole = false;
   var sums = zero();
   var answer = zero(); // the mask of what does not lead
   var leaders = 0u;
   for (var round = 0u; round < ROUNDS; round++) {
-    let begin = select(lane, fours, done);
-    for (var f = select(fours, begin, whole); f < fours; f += LANES) {
-      weights[row.base + f] = max((scores4(row, f, high) - top) * power, vec4<f32>(NONE));
+    let walked = done || whole;
+    // Fours that hold leaders are noted in the places of their state.
+    var noted = 0u;
+    var mine = zero();
+    for (var f = select(lane, fours, walked); f < fours; f += LANES) {
+      let over = weights[row.base + f] * lift;
+      let leads = over > vec4<f32>(1.0);
+      mine = plus(mine, powers_by(vec4<f32>(1.0), select(over, vec4<f32>(0.0), leads)));
+      state[2u * (row.base + lane + noted / 4u * LANES)][noted % 4u] = f32(f);
+      noted += select(0u, 1u, any(leads));
     }
     var n = 0u;
-    var mine = zero();
-    var largest = NONE;
-    for (var f = begin; f < fours; f += LANES) {
-      let e = weights[row.base + f];
-      let over = e * lift;
-      let leads = (over > vec4<f32>(1.0)) | vec4<bool>(whole);
-      mine = plus(mine, powers_by(vec4<f32>(1.0), select(over, vec4<f32>(0.0), leads)));
+    for (var j = 0u; j < select(noted, 0u, noted > crowd); j++) {
+      let f = u32(state[2u * (row.base + lane + j / 4u * LANES)][j % 4u]);
+      let leads = weights[row.base + f] * lift > vec4<f32>(1.0);
       var hits = select(0u, 1u, leads.x) | select(0u, 2u, leads.y) | select(0u, 4u, leads.z) | select(0u, 8u, leads.w);
-      if (whole) {
-        hits = 0u;
-        list[row.base + f] = vec4<u32>(4u * f) + vec4<u32>(0u, 1u, 2u, 3u);
-        state[2u * (row.base + f)] = e;
-        state[2u * (row.base + f) + 1u] = vec4<f32>(0.0);
-        largest = max(largest, max4(e));
-        n += 4u;
-      }
-      while (hits != 0u && n <= crowd) {
+      while (hits != 0u) {
         let i = firstTrailingBit(hits);
         hits &= hits - 1u;
-        let score = f_log4(vec4<f32>(element4(e, i))).x;
-        let to = row.base + lane + n / 4u * LANES;
-        list[to][n % 4u] = 4u * f + i;
-        state[2u * to][n % 4u] = score;
-        state[2u * to + 1u][n % 4u] = 0.0;
-        largest = max(largest, score);
+        list[row.base + lane + n / 4u * LANES][n % 4u] = 4u * f + i;
         n++;
       }
     }
-    let stop = lane + n / 4u * LANES;
-    if (!done && stop < fours) { list[row.base + stop][n % 4u] = 4u * fours; }
-    // So many that a walk of the whole row costs no more.
-    let crowded = row_max(select(0.0, 1.0, n > crowd && !whole), local) > 0.0;
     let found = row_series(mine, local);
-    if (!done) {
+    let crowded = row_max(select(0.0, 1.0, max(n, noted) > crowd), local) > 0.0;
+    let walks = !walked && !crowded;
+    if (walks) {
       sums = found;
       leaders = n;
     }
-    let edge = select(-f_log4(vec4<f32>(lift)).x, NONE, whole);
-    var m = max(row_max(largest, local), edge);
-    let listed = select((n + 3u) / 4u, 0u, done || crowded);
-    let turns = select(1u, 0u, done || crowded);
+    let listed = select(0u, (n + 3u) / 4u, walks);
+    var best4 = vec4<f32>(0.0);
+    var rest = vec4<f32>(0.0);
+    for (var j = 0u; j < listed; j++) {
+      let four = row.base + lane + j * LANES;
+      let exist = inside4(n, 4u * j);
+      let c = select(vec4<u32>(0u), list[four], exist);
+      let at4 = c / 4u + row.base;
+      let i = c % 4u;
+      let e = select(vec4<f32>(0.0), vec4<f32>(weights[at4.x][i.x], weights[at4.y][i.y], weights[at4.z][i.z], weights[at4.w][i.w]), exist);
+      rest += min(best4, e);
+      best4 = max(best4, e);
+      state[2u * four] = e;
+      state[2u * four + 1u] = vec4<f32>(0.0);
+    }
+    let faint = 1.0 / lift;
     var series = Series(vec4<f32>(1.0, 0.0, 0.0, 0.0), vec4<f32>(0.0));
     var mask = zero();
     var reach = 0.0; // Σ 1 / Z
-    var deepest = 0.0;
-    var used = 1.0;
-    if (OUTPUT == 1u && least == 0u) { used -= shares[first_share]; }
+    var smallest = 1.0;
+    var used = 1.0 - none_used;
     for (var l = 0u; l < bound; l++) {
-      var best4 = vec4<f32>(0.0);
-      var rest = vec4<f32>(0.0);
-      for (var j = 0u; j < listed; j++) {
-        let e = weight_of(states4(row.base + lane + j * LANES, n - 4u * j), m);
-        rest += min(best4, e);
-        best4 = max(best4, e);
-      }
-      let pair = max(best4.x, best4.y);
-      let other = max(best4.z, best4.w);
-      let best = max(pair, other);
-      let others = (min(best4.x, best4.y) + min(best4.z, best4.w)) + min(pair, other) + sum4(rest);
-      let best_of_row = row_max(best, local);
-      let winner = row_argmax(best, lane, local);
-      let faint = select(f_exp4(vec4<f32>(max(edge - m, -200.0))).x, 0.0, whole);
-      let held = row_sum(others + select(best, 0.0, lane == winner), local) + faint * inner(series, sums);
-      let sum = best_of_row + held;
+      let parts = largest_and_others(best4, rest, local);
+      let held = parts.y + faint * inner(series, sums);
+      let sum = parts.x + held;
       let inverse = select(0.0, 1.0 / sum, sum > 0.0);
       let left = held * inverse;
       let iota = faint * inverse;
       reach += iota;
-      deepest = min(deepest, m + f_log4(vec4<f32>(max(sum, 1.2e-38))).x);
-      var next = vec4<f32>(NONE);
+      smallest = min(smallest, sum);
+      best4 = vec4<f32>(0.0);
+      rest = vec4<f32>(0.0);
       for (var j = 0u; j < listed; j++) {
         let four = row.base + lane + j * LANES;
-        let score = states4(four, n - 4u * j);
-        let w = weight_of(score, m) * inverse;
-        let after = score + power * f_log4(max(rest4(w, left), vec4<f32>(LEAST_LEFT)));
-        next = max(next, after);
+        let e = state[2u * four];
+        let w = e * inverse;
+        let after = e * decay4(rest4(w, left), power);
+        rest += min(best4, after);
+        best4 = max(best4, after);
         let taken = state[2u * four + 1u] + used * w;
         state[2u * four] = after;
         state[2u * four + 1u] = taken;
-        if (OUTPUT == 2u) {
-          for (var i = 0u; i < min(4u, n - 4u * j); i++) {
-            let c = list[four][i];
-            y[(at * bound + l) * fours + c / 4u][c % 4u] = element4(taken, i);
-          }
-        }
+        if (OUTPUT == 2u) { scatter4((at * bound + l) * fours, four, n - 4u * j, taken); }
       }
-      for (var once = 0u; once < turns; once++) {
+      for (var once = 0u; once < select(0u, 1u, walks); once++) {
         if (lane == 0u) {
           let to = first + l * STRIDE;
           steps[to] = series.low;
           steps[to + 1u] = series.high;
-          steps[to + 2u] = vec4<f32>(iota, m, inverse, left);
+          steps[to + 2u] = vec4<f32>(iota, 0.0, inverse, left);
         }
         mask = plus(mask, scaled(series, used * iota));
         // Past its reach the series is left as it is, so that what is said of slots stays near enough to choose leaders by.
@@ -303,17 +320,66 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
         series = plus(series, scaled(product(series, power_of_rest(scaled(series, iota * near), power)), near));
         if (OUTPUT == 1u) { used -= shares[first_share + l + 1u - least]; }
       }
-      m = max(row_max(max4(next), local), edge);
     }
-    let good = empty || whole || (deepest > -60.0 && steep * reach <= 0.25);
-    if (!done && !crowded && good) {
+    if (walks && (empty || (smallest > 1e-26 && steep * reach <= 0.25))) {
       answer = mask;
       done = true;
     }
     if (!done) {
-      whole = crowded || deepest <= -60.0 || round + 2u >= ROUNDS;
+      whole = whole || crowded || smallest <= 1e-26 || round + 1u >= ROUNDS;
       lift = min(lift * max(steep * reach / 0.15, 1.0), 1e30);
     }
+  }
+
+  // Rows that are walked whole, in logarithms. Of each column of the fours: its largest score, and what the others sum to relative to that.
+  var best4 = vec4<f32>(NONE);
+  var rest = vec4<f32>(0.0);
+  for (var f = select(fours, lane, whole); f < fours; f += LANES) {
+    let four = row.base + f;
+    let score = max((scores4(row, f, high) - top) * power, vec4<f32>(NONE));
+    weights[four] = score;
+    list[four] = vec4<u32>(4u * f) + vec4<u32>(0u, 1u, 2u, 3u);
+    state[2u * four] = score;
+    state[2u * four + 1u] = vec4<f32>(0.0);
+    rest = with_score4(rest, best4, score);
+    best4 = max(best4, score);
+  }
+  var used = 1.0 - none_used;
+  for (var l = 0u; l < bound; l++) {
+    let m = row_max(max4(best4), local);
+    let e = weight_of(best4, m);
+    let parts = largest_and_others(e, rest * e, local);
+    let inverse = 1.0 / (parts.x + parts.y);
+    let left = parts.y * inverse;
+    best4 = vec4<f32>(NONE);
+    rest = vec4<f32>(0.0);
+    for (var f = select(fours, lane, whole); f < fours; f += LANES) {
+      let four = row.base + f;
+      let score = state[2u * four];
+      let w = weight_of(score, m) * inverse;
+      let after = score + power * f_log4(max(rest4(w, left), vec4<f32>(LEAST_LEFT)));
+      rest = with_score4(rest, best4, after);
+      best4 = max(best4, after);
+      let taken = state[2u * four + 1u] + used * w;
+      state[2u * four] = after;
+      state[2u * four + 1u] = taken;
+      if (OUTPUT == 1u) { y[four] = taken; }
+      if (OUTPUT == 2u) { y[(at * bound + l) * fours + f] = taken; }
+    }
+    if (whole) {
+      if (lane == 0u) {
+        let to = first + l * STRIDE;
+        steps[to] = vec4<f32>(0.0);
+        steps[to + 1u] = vec4<f32>(0.0);
+        steps[to + 2u] = vec4<f32>(0.0, m, inverse, left);
+      }
+      if (OUTPUT == 1u) { used -= shares[first_share + l + 1u - least]; }
+    }
+  }
+  let begin = select(lane, fours, whole);
+  if (whole) {
+    sums = zero();
+    leaders = 0u;
   }
   if (lane == 0u && exists) {
     let to = first + bound * STRIDE;
@@ -321,18 +387,16 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
     steps[to + 1u] = sums.high;
     steps[to + 2u] = vec4<f32>(select(lift, 0.0, whole), select(0.0, high, is_nan(high)), 0.0, 0.0);
   }
+  let stop = lane + leaders / 4u * LANES;
+  if (!whole && stop < fours) { list[row.base + stop][leaders % 4u] = 4u * fours; }
   let nan = vec4<bool>(is_nan(high));
   if (OUTPUT == 1u) {
-    for (var f = select(lane, fours, whole); f < fours; f += LANES) {
+    for (var f = begin; f < fours; f += LANES) {
       y[row.base + f] = select(at_x4(answer, weights[row.base + f] * lift), vec4<f32>(high), nan);
     }
     for (var j = 0u; j < (leaders + 3u) / 4u; j++) {
       let four = row.base + lane + j * LANES;
-      let taken = state[2u * four + 1u];
-      for (var i = 0u; i < min(4u, leaders - 4u * j); i++) {
-        let c = list[four][i];
-        y[row.base + c / 4u][c % 4u] = element4(taken, i);
-      }
+      scatter4(row.base, four, leaders - 4u * j, state[2u * four + 1u]);
     }
   }
   if (OUTPUT == 2u) {
@@ -341,7 +405,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
     for (var l = 0u; l < bound; l++) {
       let step = select(0u, first + l * STRIDE, exists);
       sum = plus(sum, scaled(step_series(step), steps[step + 2u].x));
-      for (var f = select(lane, fours, whole); f < fours; f += LANES) {
+      for (var f = begin; f < fours; f += LANES) {
         let over = weights[row.base + f] * lift;
         let to = (at * bound + l) * fours + f;
         y[to] = select(select(at_x4(sum, over), y[to], over > vec4<f32>(1.0)), vec4<f32>(high), nan);
@@ -359,7 +423,7 @@ fn walk(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup_id)
 @group(0) @binding(3) var<storage, read> known_shares: array<f32>; // [all rows, bound + 1 - least], read where OUTPUT is 1
 @group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>; // [all rows, fours], or of every slot [all rows, bound, fours]
 @group(0) @binding(5) var<storage, read_write> dx: array<vec4<f32>>; // [all rows, fours]
-@group(0) @binding(6) var<storage, read_write> path: array<vec4<f32>>; // [rows, fours, bound + 1]: what leaders take of every slot, and Y
+@group(0) @binding(6) var<storage, read_write> path: array<vec4<f32>>; // [rows, fours, bound + 2]: what leaders take of every slot, Y, and their gradients
 @group(0) @binding(7) var<storage, read_write> dshares: array<f32>; // as shares, written where OUTPUT is 1
 
 fn known_series(at: u32) -> Series { return Series(known_steps[at], known_steps[at + 1u]); }
@@ -381,7 +445,7 @@ fn moments(row: Place, base: u32, begin: u32, lift: f32) -> Series {
 fn gathered4(base: u32, c: vec4<u32>) -> vec4<f32> {
   let at = c / 4u + base;
   let i = c % 4u;
-  return vec4<f32>(element4(dy[at.x], i.x), element4(dy[at.y], i.y), element4(dy[at.z], i.z), element4(dy[at.w], i.w));
+  return vec4<f32>(dy[at.x][i.x], dy[at.y][i.y], dy[at.z][i.z], dy[at.w][i.w]);
 }
 
 fn times_power(a: Series) -> Series { return Series(a.low * vec4<f32>(1.0, 2.0, 3.0, 4.0), a.high * vec4<f32>(5.0, 6.0, 7.0, 8.0)); }
@@ -419,22 +483,32 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
     if (more < 4u) { break; }
   }
   let listed = (n + 3u) / 4u;
-  let stride = bound + 1u;
+  let stride = bound + 2u;
   for (var j = 0u; j < listed; j++) {
     let four = row.base + lane + j * LANES;
     let c = min(known_list[four], vec4<u32>(max(width, 1u) - 1u));
     let of_list = (in_part * fours + lane + j * LANES) * stride;
     let f = c / 4u + row.base;
     let i = c % 4u;
-    let e = vec4<f32>(element4(known_weights[f.x], i.x), element4(known_weights[f.y], i.y), element4(known_weights[f.z], i.z), element4(known_weights[f.w], i.w));
-    var score = select(select(f_log4(e), e, vec4<bool>(whole)), vec4<f32>(NONE), !inside4(n, 4u * j));
-    for (var l = 0u; l < bound; l++) {
+    let e = vec4<f32>(known_weights[f.x][i.x], known_weights[f.y][i.y], known_weights[f.z][i.z], known_weights[f.w][i.w]);
+    let exist = inside4(n, 4u * j);
+    // As they were walked, to the bit: what is left of sure choices amplifies differences.
+    var weight = select(vec4<f32>(0.0), e, exist);
+    for (var l = 0u; l < select(bound, 0u, whole); l++) {
+      let step = known_steps[first + l * STRIDE + 2u];
+      let w = weight * step.z;
+      weight = weight * decay4(rest4(w, step.w), power);
+      path[of_list + l] = w;
+    }
+    var score = select(vec4<f32>(NONE), e, exist);
+    for (var l = 0u; l < select(0u, bound, whole); l++) {
       let step = known_steps[first + l * STRIDE + 2u];
       let w = weight_of(score, step.y) * step.z;
       score += power * f_log4(max(rest4(w, step.w), vec4<f32>(LEAST_LEFT)));
       path[of_list + l] = w;
     }
     path[of_list + bound] = vec4<f32>(0.0);
+    if (OUTPUT == 1u) { path[of_list + bound + 1u] = gathered4(row.base, c); }
   }
   var b = zero();
   if (OUTPUT == 1u) { b = row_series(moments(row, row.base, begin, lift), local); }
@@ -455,10 +529,10 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
     var heavy = vec4<f32>(0.0); // of the one that takes most
     var gain = vec4<f32>(0.0);
     for (var j = 0u; j < listed; j++) {
-      let c = min(known_list[row.base + lane + j * LANES], vec4<u32>(width - 1u));
       let of_list = (in_part * fours + lane + j * LANES) * stride;
       let w = path[of_list + l - 1u];
-      let r = gathered4(base, c);
+      if (OUTPUT == 2u) { path[of_list + bound + 1u] = gathered4(base, min(known_list[row.base + lane + j * LANES], vec4<u32>(width - 1u))); }
+      let r = path[of_list + bound + 1u];
       gain += w * r;
       let part = w * gradient_of_slot(used * r, w, path[of_list + bound], left, power);
       let most = w > vec4<f32>(0.5);
@@ -477,11 +551,10 @@ fn backward(@builtin(local_invocation_index) invocation: u32, @builtin(workgroup
     sums_gradient = plus(sums_gradient, scaled(series, -mean * iota));
     by = plus(by, scaled(series, used * iota));
     for (var j = 0u; j < listed; j++) {
-      let c = min(known_list[row.base + lane + j * LANES], vec4<u32>(width - 1u));
       let of_list = (in_part * fours + lane + j * LANES) * stride;
       let w = path[of_list + l - 1u];
       let before = path[of_list + bound];
-      let dw = gradient_of_slot(used * gathered4(base, c), w, before, left, power);
+      let dw = gradient_of_slot(used * path[of_list + bound + 1u], w, before, left, power);
       // dw - D of the one that takes most, without the difference of what is nearly equal.
       path[of_list + bound] = before + w * select(dw - mean, left * dw - others, w > vec4<f32>(0.5));
     }

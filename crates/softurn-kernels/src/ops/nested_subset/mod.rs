@@ -32,6 +32,8 @@ const STRIDE: usize = 12;
 const SCRATCH: usize = 64 << 20;
 /// Software adapters end all loops of an invocation after 65,536 turns, without an error.
 const TURNS: usize = 60_000;
+/// How often a row is walked with more leaders before all its elements are.
+const ROUNDS: usize = 3;
 /// A temperature below counts as this one.
 const SMALLEST: f32 = 1e-30;
 
@@ -312,13 +314,17 @@ fn simple(
 fn plan(gpu: &Gpu, cols: usize, bound: usize, prefixes: bool) -> Result<RowPlan> {
     let mut lanes = RowPlan::of(gpu, cols).lanes;
     if gpu.is_software() {
-        let (forward, backward) = if prefixes { (15, 5) } else { (5, 3) };
-        // Halves of a walk over a lane's fours in every slot, and the reductions of rounds and of lanes.
+        // Walks over a lane's fours in every slot, forward and backward, and the turns of four leaders.
+        let (forward, backward, leaders) = if prefixes { (2, 5, 5) } else { (1, 3, 1) };
         let turns = |lanes: usize| {
             let fours = (width(cols) / 4).div_ceil(lanes);
-            let [rounds, reductions] = if lanes == 1 { [180, 20] } else { [420, 100] };
-            let there = bound * (forward * fours / 2 + rounds) + 14 * fours;
-            there.max(bound * (backward * fours + reductions) + 8 * fours)
+            // The most leaders of a lane, and what sums along a row take.
+            let crowd = 64 + fours / 4;
+            let [reductions, of_gradients] = if lanes == 1 { [0, 20] } else { [32, 100] };
+            let there =
+                bound * (forward * fours + ROUNDS * (leaders * (crowd / 4 + 1) + 8 + reductions) + 1 + reductions);
+            let outside = 9 * fours + ROUNDS * (6 * crowd + 3 * reductions) + 2 * crowd;
+            (there + outside).max(bound * (backward * fours + of_gradients) + 8 * fours)
         };
         if gpu.plan() == crate::Plan::Cpu {
             lanes = 1;
@@ -398,10 +404,10 @@ fn run_backward(
     if rows * cols == 0 {
         return unpad(gpu, &dx, &walk.shape);
     }
-    let part = (SCRATCH / (4 * (walk.bound + 1) * cols)).max(1);
+    let part = (SCRATCH / (4 * (walk.bound + 2) * cols)).max(1);
     for start in (0..rows).step_by(part) {
         let part = start..rows.min(start + part);
-        let path = gpu.uninitialised(OP, [part.len(), walk.bound + 1, cols].into(), DataType::F32)?;
+        let path = gpu.uninitialised(OP, [part.len(), walk.bound + 2, cols].into(), DataType::F32)?;
         gpu.dispatch(Call {
             op: OP,
             entry: "backward",

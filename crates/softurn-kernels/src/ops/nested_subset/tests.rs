@@ -15,25 +15,28 @@ const KEYED_BACKWARD: Tolerance = Tolerance::new(1e-2, 1e-2, "2e-3 in what slots
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("the largest leaves nothing", "let left = held * inverse;", "let left = 0.0;"),
+    mutant("the largest of a row walked whole leaves nothing", "let left = parts.y * inverse;", "let left = 0.0;"),
     mutant("what does not lead has no part in a slot", "+ faint * inner(series, sums);", ";"),
     mutant("what does not lead loses nothing", "select(0.0, 1.0, steep * reach <= 0.25)", "0.0"),
+    mutant("1 / T missing from the decay", "decay4(rest4(w, left), power)", "decay4(rest4(w, left), 1.0)"),
     mutant(
-        "1 / T missing from the decay",
+        "1 / T missing from the decay in logarithms",
         "score + power * f_log4(max(rest4(w, left)",
         "score + f_log4(max(rest4(w, left)",
     ),
     mutant("more is left of an element", "LEAST_LEFT: f32 = 1e-6", "LEAST_LEFT: f32 = 1e-3"),
-    mutant("slots of higher counts are used in full", "{ used -= shares[first_share + l + 1u - least]; }", "{ }"),
+    mutant(
+        "slots of higher counts are used in full",
+        "near));
+        if (OUTPUT == 1u) { used -= shares[first_share + l + 1u - least]; }",
+        "near));",
+    ),
     mutant(
         "the share of no element counts",
-        "if (OUTPUT == 1u && least == 0u) { used -=",
-        "if (OUTPUT == 1u && least == 2u) { used -=",
+        "OUTPUT == 1u && least == 0u) * shares",
+        "OUTPUT == 1u && least == 2u) * shares",
     ),
-    mutant(
-        "coarse series are good enough",
-        "good = empty || whole || (deepest > -60.0 && steep * reach <= 0.25)",
-        "good = true",
-    ),
+    mutant("coarse series are good enough", "(empty || (smallest > 1e-26 && steep * reach <= 0.25))", "true"),
     mutant(
         "the gradient of the decay misses 1 / T",
         "select(vec4<f32>(0.0), power * after / max(rest",
