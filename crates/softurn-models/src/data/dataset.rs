@@ -306,6 +306,18 @@ impl Dataset {
         }
     }
 
+    /// The data with each column divided by its largest absolute value; a column of zeros stays.
+    pub fn over_maxima(&self) -> Self {
+        let mut scaled = self.clone();
+        for mut column in scaled.features.columns_mut() {
+            let largest = column.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+            if largest > 0.0 {
+                column.mapv_inplace(|value| value / largest);
+            }
+        }
+        scaled
+    }
+
     /// These data as models of columns take them, by the scales of the rows of `fitted_on`, which has as many columns: images as
     /// they are, columns of a table as z-scores, and those of an embedding less their means over one deviation for all. Constant
     /// columns of a table become 0.

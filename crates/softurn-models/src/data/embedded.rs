@@ -1,4 +1,4 @@
-//! Data sets that travel with the crate: see `data/LICENSES.md` for their sources and licences (CC BY 4.0).
+//! Data sets that travel with the crate: see `data/LICENSES.md` for their sources and licences (CC BY 4.0, but for penguins: CC0).
 
 use super::array::{self, Header};
 use super::stream::{Origin, Stream};
@@ -36,6 +36,14 @@ pub fn iris() -> Dataset {
     table("iris", include_bytes!("../../data/iris.csv"))
 }
 
+/// Penguins of the Palmer archipelago: 333 of 3 species (146 Adelie, 68 Chinstrap, 119 Gentoo), lengths of bill and flipper and depth of
+/// the bill in millimetres, body mass in grams. Those with a missing value, of sex too, are left out.
+///
+/// Horst, Hill and Gorman, *palmerpenguins*, 2020, <https://doi.org/10.5281/zenodo.3960218>, CC0.
+pub fn penguins() -> Dataset {
+    table("penguins", include_bytes!("../../data/penguins.csv"))
+}
+
 /// Wines: 178 of 3 cultivars (59, 71, 48), 13 chemical measurements of very different ranges.
 ///
 /// Aeberhard and Forina, *Wine*, 1992, <https://doi.org/10.24432/C5PC7J>, CC BY 4.0.
@@ -48,6 +56,7 @@ pub(super) fn by_name(name: &str) -> Option<Dataset> {
     match name {
         "digits" => Some(digits()),
         "iris" => Some(iris()),
+        "penguins" => Some(penguins()),
         "wine" => Some(wine()),
         _ => None,
     }

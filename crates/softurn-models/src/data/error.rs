@@ -78,8 +78,8 @@ pub enum DataError {
     },
     /// The name's ending is none of those that are read.
     #[error(
-        "{argument}: {} is neither an embedded set (digits, iris, wine) nor a file named *.idx, *-ubyte, *-float, *.npy, \
-         *.csv (each also with .gz) or *.npz",
+        "{argument}: {} is neither an embedded set (digits, iris, penguins, wine) nor a file named *.idx, *-ubyte, *-float, \
+         *.npy, *.csv (each also with .gz) or *.npz",
         quoted(.source_name)
     )]
     UnknownFormat {

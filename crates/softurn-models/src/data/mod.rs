@@ -12,12 +12,13 @@
 //! from the same formats, [`sprites_grid`] draws sprites with the factors of dSprites anew on the device (they are not the
 //! images of that data set), and [`Pairs`] picks two images at a time that share some of their factors.
 //!
-//! [`dictionary_toy`] makes rows with known sparse codes.
+//! [`dictionary_toy`] makes rows with known sparse codes, [`LineClusters`] clusters along lines, [`bit_pairs`] two clusters of bits.
 //!
 //! Files are untrusted: each malformed one is a [`DataError`] of one line that names the argument at fault, and memory grows
 //! with the bytes that are there, never with the sizes that a header claims.
 
 mod array;
+mod bit_pairs;
 mod dataset;
 mod dictionary;
 mod embedded;
@@ -27,6 +28,7 @@ mod factors;
 mod factors_tests;
 mod idx;
 mod label_sets;
+mod line_clusters;
 mod multilabel;
 mod npy;
 mod npz;
@@ -39,20 +41,22 @@ mod tests;
 
 use std::path::Path;
 
+pub use bit_pairs::bit_pairs;
 pub(crate) use dataset::moments;
 pub use dataset::{Dataset, ImageShape, Kind, Labels};
 pub use dictionary::{DictionaryRows, DictionaryToy, dictionary_toy};
-pub use embedded::{digits, iris, wine};
+pub use embedded::{digits, iris, penguins, wine};
 pub use error::{Argument, DataError};
 pub use factors::{Factor, FactorImages, load_factor_grid, load_factor_images, sprites_grid};
 pub use label_sets::LabelSets;
+pub use line_clusters::LineClusters;
 pub(crate) use multilabel::expanded;
 pub use multilabel::{MultiLabelData, MultiLabelSplit, load_multilabel};
 pub use pairs::Pairs;
 pub use sprites::load_sprites;
 use stream::{Origin, Stream, ends_with};
 
-/// Reads the data set that `--data` names: `digits`, `iris`, `wine`, or `FILE[:ARRAY]`.
+/// Reads the data set that `--data` names: `digits`, `iris`, `penguins`, `wine`, or `FILE[:ARRAY]`.
 ///
 /// With `rows` only the first rows are decoded, and reading stops there where the file's order allows it. The pixels of
 /// images from a file are scaled by the largest of those read. A file called `digits` is `./digits`.
