@@ -43,18 +43,31 @@ const SILHOUETTE_ROWS: usize = 2000;
 ///
 /// # Errors
 /// When `starts` is 0, and those of the fits.
-pub fn best_of<F: Fitted>(starts: usize, key: Key, mut fit: impl FnMut(Key) -> Result<F>) -> Result<(F, Vec<f64>)> {
-    let mut best = None;
+pub fn best_of<F: Fitted>(starts: usize, key: Key, fit: impl FnMut(Key) -> Result<F>) -> Result<(F, Vec<f64>)> {
+    best_by(starts, key, F::objective, fit)
+}
+
+/// As [`best_of`], by any number of which the lowest is the best.
+///
+/// # Errors
+/// As [`best_of`].
+pub fn best_by<F>(
+    starts: usize,
+    key: Key,
+    objective: impl Fn(&F) -> f64,
+    mut fit: impl FnMut(Key) -> Result<F>,
+) -> Result<(F, Vec<f64>)> {
+    let mut best: Option<(F, f64)> = None;
     let mut objectives = Vec::with_capacity(starts);
     for start in 0..starts {
         let fitted = fit(if start == 0 { key } else { key.child(START + start as u64) })?;
-        let objective = fitted.objective();
+        let objective = objective(&fitted);
         objectives.push(objective);
-        if best.as_ref().is_none_or(|best: &F| objective < best.objective()) {
-            best = Some(fitted);
+        if best.as_ref().is_none_or(|&(_, lowest)| objective < lowest) {
+            best = Some((fitted, objective));
         }
     }
-    let best = best.ok_or_else(|| Error::argument("starts", "must be at least 1"))?;
+    let (best, _) = best.ok_or_else(|| Error::argument("starts", "must be at least 1"))?;
     Ok((best, objectives))
 }
 

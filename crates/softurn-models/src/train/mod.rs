@@ -77,6 +77,15 @@ pub trait Objective {
         key: Key,
     ) -> Result<Losses<'t>>;
 
+    /// Called after each step, `step` of which are now done in the phase; by default nothing is to be done. What it changes must be
+    /// parameters: a checkpoint keeps nothing else.
+    ///
+    /// # Errors
+    /// Whatever the kernels meet.
+    fn after_step(&self, _phase: usize, _parameters: &mut Parameters, _step: usize, _key: Key) -> Result<()> {
+        Ok(())
+    }
+
     /// What is reported after an epoch besides the losses: numbers in `0..=1` that need no labels; none by default.
     ///
     /// # Errors
@@ -226,6 +235,9 @@ pub(crate) fn evaluate(
 /// The child of a fit's key for [`evaluate`]: the others are those of phases.
 const EVALUATION: u64 = 0x6f62_6a65;
 
+/// The child of a step's key for [`Objective::after_step`]: the first ones are those of its losses.
+const AFTER_STEP: u64 = 0x6166_7465;
+
 /// The batches of an epoch, all uploaded at once, each with the key of its step; `done` are the shares of the phase that are done
 /// before and after it.
 fn epoch(
@@ -295,6 +307,12 @@ pub fn run(
                 let losses = objective.losses(at.phase, &tape, parameters, &batch, key)?;
                 let gradients = tape.backward(&losses[0].1)?;
                 adam.step(parameters, &gradients)?;
+                objective.after_step(
+                    at.phase,
+                    parameters,
+                    at.epoch * steps_per_epoch + step + 1,
+                    key.child(AFTER_STEP),
+                )?;
                 let history = match &history {
                     Some(history) => history,
                     None => history.insert(History::new(gpu, &losses, steps)?),

@@ -149,6 +149,20 @@ impl KMeans {
     }
 }
 
+/// For each key the row numbers of `k` seeds, drawn by greedy k-means++ from points on the device, `[rows, cols]`.
+///
+/// # Errors
+/// When `points` is no matrix of finite numbers.
+pub(crate) fn seeds(gpu: &Gpu, points: &Tensor, k: usize, keys: &[Key]) -> Result<Vec<Vec<u32>>> {
+    let rows = Rows::centred(gpu, points)?;
+    let squared_norms = rows.squared_norms(gpu)?;
+    let mut seeds = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(rows.together(k.max(seeding::candidates(k)))) {
+        seeds.extend(seeding::seed(gpu, &rows, &squared_norms, k, keys)?);
+    }
+    Ok(seeds)
+}
+
 /// The clusters that [`KMeans::fit`] found. Centres and distances are in the units that the fit worked in: deviations of
 /// the columns of a table, pixels of images as they are.
 #[derive(Debug, Clone)]

@@ -80,6 +80,16 @@ fn close(a: f64, b: f64, tolerance: f64) {
     assert!((a - b).abs() <= tolerance * b.abs().max(1.0), "{a} is not {b} within {tolerance}");
 }
 
+/// The clusters, at rest, that Lloyd's iterations reach from seeds, and their inertia.
+pub(crate) fn lloyd_from(gpu: &Gpu, points: &Tensor, seeds: &[u32]) -> (Vec<u32>, f64) {
+    let rows = Rows::centred(gpu, points).unwrap();
+    let (norms, start) = (rows.squared_norms(gpu).unwrap(), rows.pick(gpu, seeds).unwrap());
+    let stop = Stop { iterations: 300, movement: 0.0 };
+    let mut runs = lloyd::run(gpu, &rows, &norms, seeds.len(), vec![start], stop).unwrap();
+    assert!(runs[0].converged);
+    lloyd::finish(gpu, &rows, seeds.len(), &mut runs[0].centres).unwrap()
+}
+
 fn fit(k: usize, starts: usize, gpu: &Gpu, data: &Tensor) -> FittedKMeans {
     KMeans::params(k).starts(starts).check().unwrap().fit_points(gpu, data, Key::new(3)).unwrap()
 }
