@@ -1,5 +1,6 @@
 //! Distributions, losses, data sets, metrics and training loops of softurn.
 
+pub mod cluster_specific;
 pub mod clustering;
 pub mod data;
 pub mod distributions;

@@ -8,7 +8,8 @@ pub use softurn_autodiff as autodiff;
 pub use softurn_kernels as kernels;
 pub use softurn_kernels::{Gpu, GpuConfig, Key, Plan, Shape, Tensor, available_adapters};
 pub use softurn_models::{
-    Error, Result, clustering, data, distributions, metrics, neighbours, nn, sparse, train, weak_supervision,
+    Error, Result, cluster_specific, clustering, data, distributions, metrics, neighbours, nn, sparse, train,
+    weak_supervision,
 };
 
 /// What most programs need.

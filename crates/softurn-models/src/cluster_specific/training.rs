@@ -1,0 +1,383 @@
+//! The alternation: steps of gradient descent on all heads with the assignment fixed, then a Lloyd step.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ndarray::{Array2, ArrayView2};
+use softurn_autodiff::{Param, Parameters, Tape, Var};
+use softurn_kernels::ops::binary::{self, Binary};
+use softurn_kernels::ops::gather;
+use softurn_kernels::ops::grouped_matmul::Groups;
+use softurn_kernels::{Gpu, Key, Tensor};
+
+use super::assignment::{lowest, means, refill};
+use super::framework::{Framework, HeadRows, Members};
+use super::params::{Params, Reassignment};
+use crate::Result;
+use crate::clustering::kmeans::seeds;
+use crate::data::Dataset;
+use crate::train::{Batch, Losses, Objective, Phase, Rows};
+
+/// Numbers in the input of a block under all heads.
+const BLOCK: usize = 1 << 22;
+
+/// What a model is made of: the parameters of the framework, and the centres.
+#[derive(Debug)]
+pub(super) struct Model<F: Framework> {
+    pub(super) params: Params<F>,
+    pub(super) columns: usize,
+    pub(super) layers: F::Layers,
+    /// `[k, columns]`; never changed by a gradient, as no loss has one in it.
+    pub(super) centres: Param,
+}
+
+impl<F: Framework> Model<F> {
+    pub(super) fn new(params: Params<F>, columns: usize, parameters: &mut Parameters, key: Key) -> Result<Self> {
+        let layers = params.framework.layers(parameters, [params.k, columns], key)?;
+        let centres = parameters.zeros("centres", [params.k, columns])?;
+        Ok(Self { params, columns, layers, centres })
+    }
+
+    /// Rows less the centres of their heads, where the framework wants that.
+    pub(super) fn centred(&self, centres: &Tensor, x: Tensor, heads: &Tensor) -> Result<Tensor> {
+        if !self.params.framework.centred() {
+            return Ok(x);
+        }
+        let centres = gather::forward(x.gpu(), centres, heads)?;
+        Ok(binary::forward(x.gpu(), Binary::Sub, &x, &centres)?)
+    }
+
+    /// Rows of a block under all heads: a multiple of 64, as views of rows want.
+    pub(super) fn block(&self) -> usize {
+        (BLOCK / (self.params.k * self.columns) / 64 * 64).max(64)
+    }
+
+    /// Rows under all heads.
+    pub(super) fn under_all(&self, centres: &Tensor, x: &Tensor, every: &Every) -> Result<HeadRows> {
+        let x = self.centred(centres, gather::forward(x.gpu(), x, &every.rows)?, &every.heads)?;
+        Ok(HeadRows { x, partners: Vec::new(), heads: every.groups.clone(), index: every.heads.clone() })
+    }
+
+    /// What rows choose their heads by, `[k, rows]`.
+    pub(super) fn assignment_losses(
+        &self,
+        parameters: &Parameters,
+        rows: &Rows,
+        everies: &[Every],
+        key: Key,
+    ) -> Result<Array2<f32>> {
+        let count = everies.iter().map(Every::rows).sum();
+        let (mut losses, mut start) = (Array2::zeros((self.params.k, count)), 0);
+        let centres = parameters.tensor(&self.centres)?;
+        for ((x, every), key) in rows.blocks(self.block()).zip(everies).zip(key.split_forever()) {
+            let x = x?;
+            let tape = Tape::new(x.gpu());
+            let rows = self.under_all(&centres, &x, every)?;
+            let of_block =
+                self.params.framework.assignment_losses(&self.layers, &tape, parameters, &rows, key)?.read()?;
+            let of_block =
+                Array2::from_shape_fn((self.params.k, every.rows()), |(j, i)| of_block[j * every.rows() + i]);
+            losses.slice_mut(ndarray::s![.., start..start + every.rows()]).assign(&of_block);
+            start += every.rows();
+        }
+        Ok(losses)
+    }
+}
+
+/// A number of rows under all heads.
+#[derive(Debug, Clone)]
+pub(super) struct Every {
+    /// Row and head of each, head after head.
+    pub(super) rows: Tensor,
+    pub(super) heads: Tensor,
+    pub(super) groups: Groups,
+}
+
+impl Every {
+    pub(super) fn new(gpu: &Gpu, rows: usize, heads: usize) -> Result<Self> {
+        let all = rows * heads;
+        let numbers = |number: fn(usize, usize) -> usize| -> Result<Tensor> {
+            Ok(gpu.tensor(&(0..all).map(|at| number(at, rows) as u32).collect::<Vec<u32>>(), [all])?)
+        };
+        Ok(Self {
+            rows: numbers(|at, rows| at % rows)?,
+            heads: numbers(|at, rows| at / rows)?,
+            groups: Groups::every(gpu, rows, heads)?,
+        })
+    }
+
+    /// One for each block of so many rows.
+    pub(super) fn blocks(gpu: &Gpu, rows: usize, block: usize, heads: usize) -> Result<Vec<Self>> {
+        let mut all: Vec<Self> = Vec::new();
+        for start in (0..rows).step_by(block) {
+            let rows = block.min(rows - start);
+            let again = all.first().filter(|first| first.rows() == rows).cloned();
+            all.push(again.map_or_else(|| Self::new(gpu, rows, heads), Ok)?);
+        }
+        Ok(all)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len() / self.groups.heads()
+    }
+}
+
+/// A model and the rows it learns from.
+#[derive(Debug)]
+pub(super) struct Training<'a, F: Framework> {
+    pub(super) model: Model<F>,
+    gpu: Gpu,
+    data: &'a Dataset,
+    pub(super) rows: Rows,
+    pub(super) everies: Vec<Every>,
+    /// A batch under all heads.
+    batch: Every,
+    /// The heads that rows begin with; without them, those of the nearest seeds.
+    start: Option<&'a [u32]>,
+    /// The head of each row, `[rows]`.
+    assignment: Param,
+    /// With [`Reassignment::BeforeStep`], what rows have chosen and do not have yet.
+    chosen: Option<Param>,
+    /// The assignment as steps want it; read anew from its parameter where there is none.
+    now: Mutex<Option<Arc<Assignment>>>,
+}
+
+/// The head of each row.
+#[derive(Debug)]
+struct Assignment {
+    labels: Vec<u32>,
+    /// The same on the device.
+    heads: Tensor,
+    /// Its centres, `[k, columns]`.
+    centres: Array2<f32>,
+}
+
+impl<'a, F: Framework> Training<'a, F> {
+    pub(super) fn new(
+        gpu: &Gpu,
+        params: &Params<F>,
+        data: &'a Dataset,
+        start: Option<&'a [u32]>,
+        parameters: &mut Parameters,
+        key: Key,
+    ) -> Result<Self> {
+        let model = Model::new(params.clone(), data.cols(), parameters, key)?;
+        let (rows, k) = (data.rows(), params.k);
+        let chosen = match params.reassignment {
+            Reassignment::Fresh => None,
+            Reassignment::BeforeStep => Some(parameters.zeros("chosen", [rows])?),
+        };
+        Ok(Self {
+            gpu: gpu.clone(),
+            data,
+            rows: Rows::new(gpu, data.features())?,
+            everies: Every::blocks(gpu, rows, model.block(), k)?,
+            batch: Every::new(gpu, params.rows_of_step(rows), k)?,
+            start,
+            assignment: parameters.zeros("assignment", [rows])?,
+            chosen,
+            now: Mutex::new(None),
+            model,
+        })
+    }
+
+    fn framework(&self) -> &F {
+        &self.model.params.framework
+    }
+
+    fn is_warm_up(&self, phase: usize) -> bool {
+        self.model.params.warm_up > 0 && phase == 0
+    }
+
+    fn now(&self) -> MutexGuard<'_, Option<Arc<Assignment>>> {
+        // A thread that panicked left a whole assignment behind, or none.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The assignment in force.
+    fn assignment(&self, parameters: &Parameters) -> Result<Arc<Assignment>> {
+        if let Some(now) = &*self.now() {
+            return Ok(now.clone());
+        }
+        let labels = parameters.read(&self.assignment)?.into_iter().map(|head| head as u32).collect();
+        let centres = parameters.read(&self.model.centres)?;
+        let shape = (self.model.params.k, self.model.columns);
+        self.keep(labels, Array2::from_shape_fn(shape, |(j, column)| centres[j * shape.1 + column]))
+    }
+
+    fn keep(&self, labels: Vec<u32>, centres: Array2<f32>) -> Result<Arc<Assignment>> {
+        let heads = self.gpu.tensor(&labels, [labels.len()])?;
+        Ok(self.now().insert(Arc::new(Assignment { labels, heads, centres })).clone())
+    }
+
+    /// Puts an assignment into force and moves the centres to the means of their rows.
+    fn assign(&self, parameters: &mut Parameters, labels: Vec<u32>) -> Result<()> {
+        parameters.set(&self.assignment, &floats(&labels))?;
+        let mut centres = self.assignment(parameters)?.centres.clone();
+        if self.framework().centred() {
+            centres = means(self.data.features().view(), &labels, &centres);
+            parameters.set(&self.model.centres, &centres.iter().copied().collect::<Vec<f32>>())?;
+        }
+        self.keep(labels, centres)?;
+        Ok(())
+    }
+
+    /// The heads that rows choose, none of them empty where there are rows enough.
+    fn choose(&self, parameters: &mut Parameters, key: Key) -> Result<Vec<u32>> {
+        self.settle(parameters)?;
+        let losses = self.model.assignment_losses(parameters, &self.rows, &self.everies, key)?;
+        let mut labels = lowest(losses.view());
+        refill(losses.view(), &mut labels);
+        Ok(labels)
+    }
+
+    /// Tells the framework which rows its heads have.
+    pub(super) fn settle(&self, parameters: &mut Parameters) -> Result<()> {
+        let now = self.assignment(parameters)?;
+        let centres = parameters.tensor(&self.model.centres)?;
+        let mut start = 0;
+        let mut blocks = self.rows.blocks(self.model.block()).zip(&self.everies).map(|(x, every)| {
+            let of_block = now.labels[start..start + every.rows()].to_vec();
+            start += every.rows();
+            Ok((self.model.under_all(&centres, &x?, every)?, of_block))
+        });
+        self.framework().settle(&self.model.layers, parameters, &mut blocks)
+    }
+
+    /// The loss of a batch in which each row goes through its own head.
+    fn loss<'t>(&self, tape: &'t Tape, parameters: &Parameters, batch: &Batch, key: Key) -> Result<Var<'t>> {
+        let now = self.assignment(parameters)?;
+        let [loss_key, partners_key] = key.split();
+        let heads = gather::labels(&self.gpu, &now.heads, &batch.index)?;
+        let centres = parameters.tensor(&self.model.centres)?;
+        let classes = self.data.labels().map(|labels| labels.ids());
+        let members = Members { assignment: &now.labels, classes };
+        let partners = self.framework().partners(&batch.rows, members, partners_key);
+        let partners = partners.into_iter().map(|rows| {
+            let index = self.gpu.tensor(&rows, [rows.len()])?;
+            self.model.centred(&centres, self.rows.batch(&Batch { rows, index, done: batch.done })?, &heads)
+        });
+        let rows = HeadRows {
+            partners: partners.collect::<Result<_>>()?,
+            x: self.model.centred(&centres, self.rows.batch(batch)?, &heads)?,
+            heads: Groups::new(&self.gpu, &heads, self.model.params.k)?,
+            index: heads,
+        };
+        Ok(self.framework().losses(&self.model.layers, tape, parameters, &rows, Some(loss_key))?.mean()?)
+    }
+
+    /// The loss of a batch in which each row goes through all heads, in proportion to `exp(-loss / temperature)`, of which no gradient is
+    /// taken.
+    fn soft_loss<'t>(&self, tape: &'t Tape, parameters: &Parameters, batch: &Batch, key: Key) -> Result<Var<'t>> {
+        let [loss_key, choice_key] = key.split();
+        let x = self.rows.batch(batch)?;
+        let rows = self.model.under_all(&parameters.tensor(&self.model.centres)?, &x, &self.batch)?;
+        let (framework, layers, k) = (self.framework(), &self.model.layers, self.model.params.k);
+        let frozen = Tape::new(&self.gpu);
+        let choice = framework.assignment_losses(layers, &frozen, parameters, &rows, choice_key)?.read()?;
+        let temperature = self.model.params.temperature(batch.done);
+        let choice = ArrayView2::from_shape((k, batch.rows.len()), &choice)
+            .map_err(|error| crate::Error::argument("framework", error.to_string()))?;
+        let weights = self.gpu.tensor(&shares(choice, temperature), [k * batch.rows.len()])?;
+        let losses = framework.losses(layers, tape, parameters, &rows, Some(loss_key))?;
+        Ok((losses * &weights)?.sum()?.affine(1.0 / batch.rows.len() as f32, 0.0)?)
+    }
+}
+
+/// `softmax(-losses / temperature)` over the heads, `[k, rows]`, one head after the other.
+fn shares(losses: ArrayView2<'_, f32>, temperature: f32) -> Vec<f32> {
+    let mut shares = losses.mapv(|loss| f64::from(loss) / f64::from(temperature));
+    for mut row in shares.columns_mut() {
+        let least = row.iter().copied().fold(f64::INFINITY, f64::min);
+        row.mapv_inplace(|loss| (least - loss).exp());
+        let total = row.sum();
+        row.mapv_inplace(|share| share / total);
+    }
+    shares.iter().map(|&share| share as f32).collect()
+}
+
+fn floats(labels: &[u32]) -> Vec<f32> {
+    labels.iter().map(|&label| label as f32).collect()
+}
+
+impl<F: Framework> Objective for Training<'_, F> {
+    fn phases(&self) -> Vec<Phase> {
+        let Params { epochs, warm_up, learning_rate, .. } = self.model.params;
+        let phase = |name, epochs| Phase { name, epochs, learning_rate, warm_up: 0 };
+        let fit = phase("fit", epochs);
+        if warm_up > 0 { vec![phase("warm-up", warm_up), fit] } else { vec![fit] }
+    }
+
+    /// Rows begin with the head of the nearest seed, or the one that was asked for; after a warm-up with the one they choose.
+    fn begin(&self, phase: usize, parameters: &mut Parameters, key: Key) -> Result<()> {
+        let [seed_key, choice_key, next_key] = key.split();
+        if phase == 0 {
+            let labels = match self.start {
+                Some(labels) => labels.to_vec(),
+                None => nearest(&self.gpu, self.data, self.model.params.k, seed_key)?,
+            };
+            self.assign(parameters, labels)?;
+            self.settle(parameters)?;
+        } else {
+            let labels = self.choose(parameters, choice_key)?;
+            self.assign(parameters, labels)?;
+        }
+        if let Some(chosen) = &self.chosen {
+            let labels = self.choose(parameters, next_key)?;
+            parameters.set(chosen, &floats(&labels))?;
+        }
+        Ok(())
+    }
+
+    fn losses<'t>(
+        &self,
+        phase: usize,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        batch: &Batch,
+        key: Key,
+    ) -> Result<Losses<'t>> {
+        let loss = match self.is_warm_up(phase) {
+            true => self.soft_loss(tape, parameters, batch, key)?,
+            false => self.loss(tape, parameters, batch, key)?,
+        };
+        Ok(vec![("loss", loss)])
+    }
+
+    fn after_step(&self, phase: usize, parameters: &mut Parameters, step: usize, key: Key) -> Result<()> {
+        let params = &self.model.params;
+        let in_epoch = (self.data.rows() / params.rows_of_step(self.data.rows())).max(1);
+        if params.k == 1 || self.is_warm_up(phase) || !step.is_multiple_of(params.steps.unwrap_or(in_epoch)) {
+            return Ok(());
+        }
+        let held = step <= params.hold * in_epoch;
+        match &self.chosen {
+            None if held => Ok(()),
+            None => {
+                let labels = self.choose(parameters, key)?;
+                if labels == self.assignment(parameters)?.labels { Ok(()) } else { self.assign(parameters, labels) }
+            }
+            Some(chosen) => {
+                if !held {
+                    let labels = parameters.read(chosen)?.into_iter().map(|head| head as u32).collect();
+                    self.assign(parameters, labels)?;
+                }
+                let labels = self.choose(parameters, key)?;
+                Ok(parameters.set(chosen, &floats(&labels))?)
+            }
+        }
+    }
+}
+
+/// The nearest of `k` seeds of each row, drawn by k-means++.
+fn nearest(gpu: &Gpu, data: &Dataset, k: usize, key: Key) -> Result<Vec<u32>> {
+    let points = gpu.tensor(data.values(), [data.rows(), data.cols()])?;
+    let seeds = seeds(gpu, &points, k, &[key])?.concat();
+    let x = data.features();
+    let distances = Array2::from_shape_fn((k, data.rows()), |(seed, row)| {
+        let (seed, row) = (x.row(seeds[seed] as usize), x.row(row));
+        seed.iter().zip(row).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>()
+    });
+    let mut labels = lowest(distances.view());
+    refill(distances.view(), &mut labels);
+    Ok(labels)
+}
