@@ -117,7 +117,7 @@ fn pairs(gpu: &Gpu, seeds: usize) -> Result<()> {
             let start: Vec<u32> =
                 truth(&data).iter().zip(Key::new(seed).child(1).split_forever()).map(noised).collect();
             let framework = BoltzmannMachine::new(6).deviation(0.1).rule(rule);
-            let params = ClusterSpecific::params(2, framework).batch(50).epochs(260).hold(60).learning_rate(0.02);
+            let params = ClusterSpecific::params(2, framework).batch(50).epochs(260).hold(20).learning_rate(0.015);
             let fitted = params.check()?.fit_from(gpu, &data, &start, Key::new(seed), &mut Session::default())?;
             let (before, after) = (rand_index(&data, &start)?, rand_index(&data, fitted.labels())?);
             println!("half-noised, {rule:?}, seed {seed}: rand index {before:.4} to {after:.4}");
