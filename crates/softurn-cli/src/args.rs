@@ -1,4 +1,4 @@
-//! The command line: `softurn cluster`, `disentangle`, `sparsify`, `predict`, `select` and `devices`.
+//! The command line: `softurn cluster`, `disentangle`, `sparsify`, `represent`, `predict`, `select` and `devices`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Covariance, Kind, Settings};
 use crate::disentangle;
 use crate::failure::{Failure, Result, one_line};
+use crate::represent;
 use crate::settings::count;
 use crate::sparsify;
 
@@ -31,6 +32,8 @@ pub enum Command {
     Disentangle(Box<DisentangleArgs>),
     /// Learn sparse codes of rows, or the labels of rows that have several
     Sparsify(SparsifyArgs),
+    /// Learn clusters with a representation for each of them
+    Represent(Box<RepresentArgs>),
     /// Assign new rows to the groups of a model that `cluster` saved
     Predict(PredictArgs),
     /// Compare numbers of groups without labels
@@ -186,6 +189,42 @@ pub struct LabelsArgs {
     /// Everything that decides the result, from flags.
     #[command(flatten)]
     pub settings: sparsify::labels::config::Settings,
+    /// Where the results go, and how.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const REPRESENT_EXAMPLES: &str = "\
+Examples:
+  Two parallel lines, which k-means cuts across: an autoencoder of one number for each, the best of ten starts:
+    softurn represent --data parallel-line --k 2 --starts 10 --out runs/lines
+
+  Five of the embedded handwritten digits, 100 of each, and how well noise is taken from them:
+    softurn represent --data digits --classes 0,1,2,3,4 --per-class 100 --k 5 --hidden 16 --shared 1 --latent 2
+        --learning-rate 0.01 --epochs 300 --denoise 0.3 --out runs/digits
+
+  The same by Boltzmann machines, which see pixels as bits:
+    softurn represent --data digits --classes 0,1,2,3,4 --per-class 100 --k 5 --framework rbm --warm-up 20 --out runs/rbm
+
+  Carry on after Ctrl-C; everything else comes from the run directory:
+    softurn represent --resume --out runs/lines
+
+A configuration file holds the same names with underscores; flags win over it.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.";
+
+/// Learn clusters with a representation for each of them, both together.
+///
+/// Rows choose the cluster whose representation suits them best, and each cluster learns from its rows, in turns. Writes a run directory
+/// with the resolved configuration, metrics, a checkpoint, the model, the cluster and the representation of each row, and one
+/// self-contained HTML report, in which one representation for all rows and k-means stand beside. Labels serve the final scores only,
+/// unless --positives class says otherwise.
+#[derive(Debug, Args)]
+#[command(after_help = REPRESENT_EXAMPLES, allow_negative_numbers = true)]
+pub struct RepresentArgs {
+    /// Everything that decides the result, from flags.
+    #[command(flatten)]
+    pub settings: represent::config::Settings,
     /// Where the results go, and how.
     #[command(flatten)]
     pub run: RunArgs,

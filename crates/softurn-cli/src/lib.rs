@@ -13,6 +13,7 @@ pub mod methods;
 pub mod predict;
 pub mod progress;
 pub mod report;
+pub mod represent;
 pub mod run;
 pub mod rundir;
 pub mod select;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use softurn_cli::args::{self, Command, SparsifyCommand};
 use softurn_cli::failure::Result;
-use softurn_cli::{devices, disentangle, interrupt, predict, run, select, sparsify};
+use softurn_cli::{devices, disentangle, interrupt, predict, represent, run, select, sparsify};
 
 fn main() -> ExitCode {
     match execute() {
@@ -45,6 +45,10 @@ fn execute() -> Result<String> {
                 Ok(sparsify::labels::labels(&args, stop)?.render(args.run.json))
             }
         },
+        Command::Represent(args) => {
+            let stop = interrupt::install(args.run.quiet)?;
+            Ok(represent::represent(&args, stop)?.render(args.run.json))
+        }
         Command::Predict(args) => predict::predict(&args),
         Command::Select(args) => select::select(&args),
         Command::Devices(args) => Ok(devices::render(&devices::list()?, args.json)),

@@ -137,7 +137,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
     let names: Option<Vec<String>> =
         truth.map(|labels| labels.ids().iter().map(|&id| labels.names()[id as usize].clone()).collect());
     outcome.model.save(&dir.file(MODEL)).map_err(failure)?;
-    dir.write_assignments(&clusters, &confidence, names.as_deref())?;
+    dir.write_assignments(&clusters, ("probability", &confidence), names.as_deref())?;
     let mut group_sizes = vec![0; config.k];
     for &cluster in &clusters {
         group_sizes[cluster as usize] += 1;
@@ -199,7 +199,7 @@ fn finish(config: &Config, data: &Dataset, gpu: &Gpu, dir: &RunDir, outcome: Out
 }
 
 /// The class of each group by the best matching.
-fn matching(k: usize, clusters: &[u32], truth: &[u32]) -> Vec<Option<u32>> {
+pub(crate) fn matching(k: usize, clusters: &[u32], truth: &[u32]) -> Vec<Option<u32>> {
     let mut classes = vec![None; k];
     for (cluster, class) in metrics::matching(clusters, truth).unwrap_or_default() {
         classes[cluster as usize] = class;

@@ -25,6 +25,8 @@ pub const MODEL: &str = "model.safetensors";
 pub const ASSIGNMENTS: &str = "assignments.csv";
 /// Pairs of rows, and what share of their factors the model takes them to share.
 pub const PAIRS: &str = "pairs.csv";
+/// What its head makes of each row.
+pub const EMBEDDINGS: &str = "embeddings.csv";
 /// The active features of each row.
 pub const CODES: &str = "codes.csv";
 /// Predicted and true labels of each row that was scored.
@@ -134,15 +136,21 @@ impl RunDir {
         if kept.len() == text.len() { Ok(()) } else { self.write(name, kept.as_bytes()) }
     }
 
-    /// Writes [`ASSIGNMENTS`]: row, cluster, probability, and the true label's name where there are labels.
-    pub fn write_assignments(&self, clusters: &[u32], probabilities: &[f32], labels: Option<&[String]>) -> Result<()> {
+    /// Writes [`ASSIGNMENTS`]: row, cluster, a value of that name such as its probability, and the true label's name where there are
+    /// labels.
+    pub fn write_assignments(
+        &self,
+        clusters: &[u32],
+        (name, values): (&str, &[f32]),
+        labels: Option<&[String]>,
+    ) -> Result<()> {
         let table = || -> anyhow::Result<Vec<u8>> {
             let mut csv = csv::Writer::from_writer(Vec::new());
-            let mut header = vec!["row", "cluster", "probability"];
+            let mut header = vec!["row", "cluster", name];
             header.extend(labels.map(|_| "label"));
             csv.write_record(header)?;
-            for (row, (cluster, probability)) in clusters.iter().zip(probabilities).enumerate() {
-                let mut record = vec![row.to_string(), cluster.to_string(), probability.to_string()];
+            for (row, (cluster, value)) in clusters.iter().zip(values).enumerate() {
+                let mut record = vec![row.to_string(), cluster.to_string(), value.to_string()];
                 record.extend(labels.map(|labels| labels[row].clone()));
                 csv.write_record(record)?;
             }

@@ -145,6 +145,25 @@ pub fn positive(key: &str, value: f64) -> Result<()> {
     Ok(())
 }
 
+/// Settings that suit some choices alone: their key, whether it is set, whether it suits, and what it is a setting of.
+pub type Fit = (&'static str, bool, bool, &'static str);
+
+/// Refuses settings that would have no effect.
+///
+/// # Errors
+/// [`Failure::BadInput`] naming the first of them.
+pub fn check_fit(settings: &[Fit]) -> Result<()> {
+    match settings.iter().find(|(_, set, suits, _)| *set && !suits) {
+        Some((key, _, _, choice)) => Err(Failure::bad_input(flag(key), format!("is a setting of {choice}"))),
+        None => Ok(()),
+    }
+}
+
+/// Widths of hidden layers; a single 0 says that there are none.
+pub fn hidden_widths(widths: &[usize]) -> Vec<usize> {
+    if widths == [0] { Vec::new() } else { widths.to_vec() }
+}
+
 fn table_of(value: &impl Serialize) -> Result<Table> {
     Ok(Table::try_from(value).map_err(|error| anyhow::anyhow!("configuration: {error}"))?)
 }

@@ -78,6 +78,30 @@ impl<'a> Trainer<'a> {
         run(&mut session)
     }
 
+    /// Runs a training for comparison, of which no checkpoint and no metrics are kept: after a kill it is done again. Tells the seconds of
+    /// its epochs.
+    ///
+    /// # Errors
+    /// Those of the training.
+    pub fn train_aside<T>(
+        &mut self,
+        rows: usize,
+        run: impl FnOnce(&mut Session<'_>) -> softurn::Result<T>,
+    ) -> softurn::Result<(T, f64)> {
+        let (progress, mut total) = (&mut self.progress, 0.0);
+        let mut observe = |event: &Event| match event {
+            Event::Phase { name, done, epochs, .. } => progress.begin(name, *done, *epochs, rows),
+            Event::Epoch { epoch, losses, seconds, .. } => {
+                total += seconds;
+                progress.epoch(*epoch, losses[0].1);
+            }
+            Event::Resumed(_) => {}
+        };
+        let mut session = Session { stop: Some(self.stop), observer: Some(&mut observe), ..Session::default() };
+        let made = run(&mut session)?;
+        Ok((made, total))
+    }
+
     /// The first error of those that there were in writing metrics.
     ///
     /// # Errors

@@ -64,10 +64,10 @@ fn metrics_are_cut_back_to_the_checkpoint() {
 fn assignments_with_and_without_labels() {
     let folder = tempfile::tempdir().expect("folder");
     let run = RunDir::create(&folder.path().join("run"), &config()).expect("created");
-    run.write_assignments(&[2, 0], &[0.5, 1.0], None).expect("written");
+    run.write_assignments(&[2, 0], ("probability", &[0.5, 1.0]), None).expect("written");
     let text = fs::read_to_string(run.file(ASSIGNMENTS)).expect("read");
     assert_eq!(text, "row,cluster,probability\n0,2,0.5\n1,0,1\n");
-    run.write_assignments(&[2, 0], &[0.5, 1.0], Some(&["a,b".into(), "c".into()])).expect("written");
+    run.write_assignments(&[2, 0], ("probability", &[0.5, 1.0]), Some(&["a,b".into(), "c".into()])).expect("written");
     let text = fs::read_to_string(run.file(ASSIGNMENTS)).expect("read");
     assert_eq!(text, "row,cluster,probability,label\n0,2,0.5,\"a,b\"\n1,0,1,c\n");
 }

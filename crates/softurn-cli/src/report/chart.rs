@@ -219,8 +219,25 @@ pub struct Cloud {
     pub points: Vec<[f32; 2]>,
 }
 
-/// A scatter plot with both axes to the same scale. `bounds` are `[[x low, x high], [y low, y high]]`.
-pub fn scatter(clouds: &[Cloud], bounds: [[f32; 2]; 2], axes: [&str; 2], title: &str) -> String {
+/// A line over a scatter plot.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// The key of the cloud that it belongs to.
+    pub key: String,
+    /// Its ends.
+    pub ends: [[f32; 2]; 2],
+}
+
+/// `[[x low, x high], [y low, y high]]` of points.
+pub fn bounds(points: impl Iterator<Item = [f32; 2]> + Clone) -> [[f32; 2]; 2] {
+    [0, 1].map(|axis| {
+        let values = points.clone().map(|point| point[axis]);
+        values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], x| [low.min(x), high.max(x)])
+    })
+}
+
+/// A scatter plot with both axes to the same scale, inside of what [`bounds`] says.
+pub fn scatter(clouds: &[Cloud], bounds: [[f32; 2]; 2], axes: [&str; 2], title: &str, segments: &[Segment]) -> String {
     const WIDTH: f64 = 460.0;
     const HEIGHT: f64 = 440.0;
     const EDGE: f64 = 24.0;
@@ -267,6 +284,12 @@ pub fn scatter(clouds: &[Cloud], bounds: [[f32; 2]; 2], axes: [&str; 2], title: 
             }
         }
     }
+    for Segment { key, ends: [from, to] } in segments {
+        let path = format!("M{:.1} {:.1}L{:.1} {:.1}", x_of(from[0]), y_of(from[1]), x_of(to[0]), y_of(to[1]));
+        for class in ["under", "over"] {
+            svg += &format!("<path class=\"segment {class}\" data-g=\"{}\" d=\"{path}\"/>", escape(key));
+        }
+    }
     let named: Vec<&Cloud> = clouds.iter().filter(|cloud| !cloud.points.is_empty()).collect();
     let mut places: Vec<[f64; 2]> = named
         .iter()
@@ -288,16 +311,14 @@ pub fn scatter(clouds: &[Cloud], bounds: [[f32; 2]; 2], axes: [&str; 2], title: 
             escape(&cloud.name)
         );
     }
+    let [x_axis, y_axis] = axes.map(|axis| if axis.is_empty() { String::new() } else { format!("{} →", escape(axis)) });
     svg += &format!(
-        "<text class=\"tick\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{} →</text>",
+        "<text class=\"tick\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{x_axis}</text>",
         WIDTH - 12.0,
-        HEIGHT - 10.0,
-        escape(axes[0])
+        HEIGHT - 10.0
     );
-    svg += &format!(
-        "<text class=\"tick\" transform=\"translate(17 12) rotate(-90)\" text-anchor=\"end\">{} →</text>",
-        escape(axes[1])
-    );
+    svg +=
+        &format!("<text class=\"tick\" transform=\"translate(17 12) rotate(-90)\" text-anchor=\"end\">{y_axis}</text>");
     svg + "</svg>"
 }
 

@@ -1,9 +1,9 @@
 //! The sections of a clustering's page, top to bottom. A section without data is an empty string.
 
-use super::chart::{self, Cloud};
+use super::chart;
 use super::format::{escape, score, seconds, significant, thousands, tick_label, ticks};
 use super::parts::{self, figure, plural, section};
-use super::{ReportData, Scores, Truth, colour, image};
+use super::{ReportData, Scores, colour, image};
 
 /// More points than this only darken the picture and slow the page.
 const MAX_POINTS: usize = 4000;
@@ -31,20 +31,6 @@ impl ReportData {
 
     fn group_counts(&self) -> Vec<usize> {
         counts(&self.groups.assignments, self.groups.k)
-    }
-
-    /// A class has the colour of its group; classes without one continue behind the groups.
-    fn class_colours(&self, truth: &Truth) -> Vec<String> {
-        let mut next = self.groups.k;
-        (0..truth.names.len())
-            .map(|class| match (0..self.groups.k).find(|&group| self.class_of(group) == Some(class)) {
-                Some(group) => colour::of_group(group),
-                None => {
-                    next += 1;
-                    colour::of_group(next - 1)
-                }
-            })
-            .collect()
     }
 }
 
@@ -222,43 +208,24 @@ pub fn latent(data: &ReportData) -> String {
         .step_by(stride)
         .filter(|&at| latent.points[at].iter().all(|x| x.is_finite()))
         .collect();
-    let bounds = [0, 1].map(|axis| {
-        let values = shown.iter().map(|&at| latent.points[at][axis]);
-        values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], x| [low.min(x), high.max(x)])
-    });
+    let bounds = chart::bounds(shown.iter().map(|&at| latent.points[at]));
     let axes = [0, 1].map(|i| format!("component {} ({:.0} % of variance)", i + 1, latent.explained[i] * 100.0));
     let panel = |title: &str, prefix: &str, kinds: &[u32], names: &[String], colours: &[String]| {
-        let clouds: Vec<Cloud> = (0..names.len())
-            .map(|kind| Cloud {
-                name: names[kind].clone(),
-                colour: colours[kind].clone(),
-                key: format!("{prefix}{kind}"),
-                points: shown
-                    .iter()
-                    .filter(|&&at| kinds.get(latent.rows[at]) == Some(&(kind as u32)))
-                    .map(|&at| latent.points[at])
-                    .collect(),
-            })
-            .collect();
-        let keys: String = clouds
-            .iter()
-            .map(|cloud| {
-                format!(
-                    "<button type=\"button\" data-g=\"{}\" aria-pressed=\"false\"><i class=\"dot\" style=\"--c:{}\"></i>{}</button>",
-                    escape(&cloud.key), escape(&cloud.colour), escape(&cloud.name)
-                )
-            })
-            .collect();
-        format!(
-            "<figure class=\"panel\"><figcaption>{title}</figcaption>\n{}\n<div class=\"keys\">{keys}</div></figure>\n",
-            chart::scatter(&clouds, bounds, [axes[0].as_str(), axes[1].as_str()], &format!("Latent space {title}"))
-        )
+        let points = shown.iter().map(|&at| (kinds.get(latent.rows[at]).copied(), latent.points[at]));
+        let clouds = parts::clouds(prefix, points, names, colours);
+        parts::scatter_panel(title, &clouds, bounds, &axes, &[])
     };
     let groups: Vec<String> = (0..data.groups.k).map(|group| group.to_string()).collect();
     let group_colours: Vec<String> = (0..data.groups.k).map(colour::of_group).collect();
     let mut panels = panel("by group", "g", &data.groups.assignments, &groups, &group_colours);
     if let Some(truth) = &data.truth {
-        panels += &panel("by true class", "t", &truth.labels, &truth.names, &data.class_colours(truth));
+        panels += &panel(
+            "by true class",
+            "t",
+            &truth.labels,
+            &truth.names,
+            &colour::of_classes(&truth.matching, truth.names.len()),
+        );
     }
     let rows = data.groups.assignments.len();
     let part = match shown.len() == rows {

@@ -4,6 +4,7 @@ use softurn::data::ImageShape;
 use softurn::sparse::Evaluation;
 
 use super::format::{escape, score, seconds, significant, thousands};
+use super::image::{picture, scale, signed};
 use super::parts::{self, figure, figures_table, legend, plural, section};
 use super::{Curve, Images, Run, chart};
 use crate::sparsify::codes::ToyScores;
@@ -225,35 +226,6 @@ fn range<'a>(values: impl Iterator<Item = &'a Vec<f32>>) -> (f32, f32) {
     finite.fold((0.0, 1e-6), |(low, high), value| (low.min(value), high.max(value)))
 }
 
-/// What features stand for as pictures: nothing is white, what they add blue and what they take away red, of colour images grey
-/// in the middle. `scale` is the value of the full colour.
-fn signed(shape: ImageShape, values: &[f32], scale: f32) -> Images {
-    const NOTHING: [f32; 3] = [250.0, 249.0, 246.0];
-    const ADDED: [f32; 3] = [23.0, 64.0, 118.0];
-    const TAKEN: [f32; 3] = [178.0, 44.0, 36.0];
-    if shape.channels == 3 {
-        return Images::from_values(shape.height, shape.width, 3, values, -scale, scale);
-    }
-    let pixel = |&value: &f32| {
-        let (share, end) = ((value.abs() / scale).min(1.0), if value < 0.0 { TAKEN } else { ADDED });
-        [0, 1, 2].map(|i| (NOTHING[i] + share * (end[i] - NOTHING[i])).round() as u8)
-    };
-    let pixels = values.iter().flat_map(pixel).collect();
-    Images { height: shape.height, width: shape.width, channels: 3, pixels }
-}
-
-/// The value of the full colour: all but one in a hundred are no larger.
-fn scale(atoms: &[Atom]) -> f32 {
-    let mut sizes: Vec<f32> = atoms.iter().flat_map(|atom| &atom.values).map(|value| value.abs()).collect();
-    sizes.sort_by(f32::total_cmp);
-    sizes.get(sizes.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0.0).max(1e-6)
-}
-
-fn picture(images: &Images, note: &str) -> String {
-    let uri = images.data_uri(0).unwrap_or_default();
-    format!("<img src=\"{uri}\" alt=\"{0}\" title=\"{0}\">", escape(note))
-}
-
 fn percent(share: f64) -> String {
     format!("{} %", significant(100.0 * share, 2))
 }
@@ -273,7 +245,7 @@ fn atoms(report: &CodesReport) -> String {
         let content = figures_table(&["Feature", "Active", "Strongest columns, counted from 0"], &rows);
         return section("atoms", "What features stand for", &lead, &content);
     };
-    let scale = scale(&report.atoms);
+    let scale = scale(report.atoms.iter().flat_map(|atom| &atom.values));
     let cell = |atom: &Atom| {
         let note = format!("feature {}, active in {} of the rows", atom.feature, percent(atom.share));
         let picture = picture(&signed(shape, &atom.values, scale), &note);
@@ -303,7 +275,7 @@ fn strongest(atom: &Atom) -> Vec<String> {
 
 /// Rows beside what their codes decode to.
 fn examples(report: &CodesReport) -> String {
-    let scale = scale(&report.atoms);
+    let scale = scale(report.atoms.iter().flat_map(|atom| &atom.values));
     let (low, high) = range(report.examples.iter().flat_map(|example| [&example.before, &example.after]));
     let row = |example: &Example| -> String {
         let value =

@@ -5,6 +5,19 @@
 const HUES: [&str; 10] =
     ["#4c78c8", "#e69b26", "#d9534f", "#4fb0a5", "#3f9a4d", "#e377a8", "#8e63c9", "#6fb3e8", "#9a6a4b", "#8c9196"];
 
+/// A class has the colour of the group that is matched to it; classes without one continue behind the groups.
+pub fn of_classes(matching: &[Option<u32>], classes: usize) -> Vec<String> {
+    let mut next = matching.len();
+    let of_class = |class: usize| match matching.iter().position(|&of| of == Some(class as u32)) {
+        Some(group) => of_group(group),
+        None => {
+            next += 1;
+            of_group(next - 1)
+        }
+    };
+    (0..classes).map(of_class).collect()
+}
+
 /// Colour of a group; beyond the table, hues a golden angle apart in three lightnesses.
 pub fn of_group(group: usize) -> String {
     match HUES.get(group) {

@@ -2,6 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use softurn::data::ImageShape;
+
+use super::format::escape;
 
 /// Every row of the data as an image of bytes.
 #[derive(Debug, Clone)]
@@ -56,6 +59,35 @@ impl Images {
         encoder.write_header().ok()?.write_image_data(pixels).ok()?;
         Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
     }
+}
+
+/// Signed values as a picture: nothing is white, what adds is blue and what takes away red; of colour images grey is in the middle. `scale` is the value of the full colour.
+pub fn signed(shape: ImageShape, values: &[f32], scale: f32) -> Images {
+    const NOTHING: [f32; 3] = [250.0, 249.0, 246.0];
+    const ADDED: [f32; 3] = [23.0, 64.0, 118.0];
+    const TAKEN: [f32; 3] = [178.0, 44.0, 36.0];
+    if shape.channels == 3 {
+        return Images::from_values(shape.height, shape.width, 3, values, -scale, scale);
+    }
+    let pixel = |&value: &f32| {
+        let (share, end) = ((value.abs() / scale).min(1.0), if value < 0.0 { TAKEN } else { ADDED });
+        [0, 1, 2].map(|i| (NOTHING[i] + share * (end[i] - NOTHING[i])).round() as u8)
+    };
+    let pixels = values.iter().flat_map(pixel).collect();
+    Images { height: shape.height, width: shape.width, channels: 3, pixels }
+}
+
+/// The value of the full colour for [`signed`] pictures: all but one in a hundred are no larger.
+pub fn scale<'a>(values: impl Iterator<Item = &'a f32>) -> f32 {
+    let mut sizes: Vec<f32> = values.map(|value| value.abs()).collect();
+    sizes.sort_by(f32::total_cmp);
+    sizes.get(sizes.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0.0).max(1e-6)
+}
+
+/// An image of one row, with a note.
+pub fn picture(images: &Images, note: &str) -> String {
+    let uri = images.data_uri(0).unwrap_or_default();
+    format!("<img src=\"{uri}\" alt=\"{0}\" title=\"{0}\">", escape(note))
 }
 
 /// Rows of one group to show.

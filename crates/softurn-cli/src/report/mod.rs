@@ -13,6 +13,7 @@ pub mod image;
 pub mod labels;
 mod parts;
 pub mod pca;
+pub mod represent;
 
 use serde::Serialize;
 

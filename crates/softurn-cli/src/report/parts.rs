@@ -1,7 +1,7 @@
 //! What all reports are made of: the page, its head, sections, curves, and how to do the run again.
 
 use super::Run;
-use super::chart;
+use super::chart::{self, Cloud, Segment};
 use super::format::{escape, seconds, significant, thousands};
 
 /// The page as one string of HTML, styles, pictures and script included.
@@ -49,6 +49,52 @@ pub fn legend(keys: &[(&str, &str)]) -> String {
         .map(|(class, text)| format!("<span><i class=\"key {class}\"></i>{}</span>", escape(text)))
         .collect();
     format!("<div class=\"legend\">{keys}</div>\n")
+}
+
+/// Points by kind, of names and colours; those without a kind are left out.
+pub fn clouds(
+    prefix: &str,
+    points: impl Iterator<Item = (Option<u32>, [f32; 2])>,
+    names: &[String],
+    colours: &[String],
+) -> Vec<Cloud> {
+    let cloud = |(kind, name): (usize, &String)| Cloud {
+        name: name.clone(),
+        colour: colours[kind].clone(),
+        key: format!("{prefix}{kind}"),
+        points: Vec::new(),
+    };
+    let mut clouds: Vec<Cloud> = names.iter().enumerate().map(cloud).collect();
+    for (kind, point) in points {
+        if let Some(cloud) = kind.and_then(|kind| clouds.get_mut(kind as usize)) {
+            cloud.points.push(point);
+        }
+    }
+    clouds
+}
+
+/// A scatter plot with a key for each cloud, and segments over it.
+pub fn scatter_panel(
+    title: &str,
+    clouds: &[Cloud],
+    bounds: [[f32; 2]; 2],
+    axes: &[String; 2],
+    segments: &[Segment],
+) -> String {
+    let keys: String = clouds
+        .iter()
+        .map(|cloud| {
+            format!(
+                "<button type=\"button\" data-g=\"{}\" aria-pressed=\"false\"><i class=\"dot\" style=\"--c:{}\"></i>{}</button>",
+                escape(&cloud.key), escape(&cloud.colour), escape(&cloud.name)
+            )
+        })
+        .collect();
+    let axes = [axes[0].as_str(), axes[1].as_str()];
+    format!(
+        "<figure class=\"panel\"><figcaption>{title}</figcaption>\n{}\n<div class=\"keys\">{keys}</div></figure>\n",
+        chart::scatter(clouds, bounds, axes, &format!("Rows {title}"), segments)
+    )
 }
 
 /// A table of figures: the heads of its columns and the cells of its rows, of which the first is a name.

@@ -9,6 +9,19 @@ pub struct Projection {
     pub points: Vec<[f32; 2]>,
     /// Share of the total variance along each direction.
     pub explained: [f64; 2],
+    mean: Vec<f64>,
+    basis: [Vec<f64>; 2],
+}
+
+impl Projection {
+    /// The place of another row.
+    pub fn place(&self, row: impl Iterator<Item = f32> + Clone) -> [f32; 2] {
+        let along = |direction: &Vec<f64>| -> f64 {
+            let less_mean = row.clone().zip(&self.mean).map(|(value, mean)| f64::from(value) - mean);
+            less_mean.zip(direction).map(|(value, part)| value * part).sum()
+        };
+        [0, 1].map(|i| along(&self.basis[i]) as f32)
+    }
 }
 
 /// Enough for a picture: directions whose variances differ by 2 % are told apart to 1e-3.
@@ -62,11 +75,9 @@ pub fn project(values: &[f32], cols: usize, shown: Vec<usize>) -> Projection {
         }
     }
     let explained = [0, 1].map(|i| if total > 0.0 { dot(&basis[i], &times(&basis[i])) / total } else { 0.0 });
-    let points = values
-        .chunks_exact(cols)
-        .map(|row| [0, 1].map(|i| (0..cols).map(|c| (f64::from(row[c]) - mean[c]) * basis[i][c]).sum::<f64>() as f32))
-        .collect();
-    Projection { rows: shown, points, explained }
+    let mut projection = Projection { rows: shown, points: Vec::new(), explained, mean, basis };
+    projection.points = values.chunks_exact(cols).map(|row| projection.place(row.iter().copied())).collect();
+    projection
 }
 
 fn dot(left: &[f64], right: &[f64]) -> f64 {
@@ -106,6 +117,7 @@ mod tests {
         assert!((projection.explained[1] - 0.5 / 8.5).abs() < 1e-6, "{:?}", projection.explained);
         let [x, y] = projection.points[0];
         assert!((x - 4.0).abs() < 1e-4 && y.abs() < 1e-4, "{x} {y}");
+        assert_eq!(projection.place([3.4, -3.8, 0.0].into_iter()), projection.points[0]);
     }
 
     #[test]

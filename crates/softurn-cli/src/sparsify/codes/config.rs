@@ -8,8 +8,7 @@ use toml::{Table, Value};
 
 use crate::config::Kind;
 use crate::failure::{Failure, Result};
-use crate::settings::{Configuration, count, flag, missing, positive};
-use crate::sparsify::{check_fit, hidden_widths};
+use crate::settings::{Configuration, check_fit, count, flag, hidden_widths, missing, positive};
 use crate::training::failure;
 
 /// The word after `--data` that stands for made rows with known codes.

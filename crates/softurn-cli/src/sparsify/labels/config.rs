@@ -7,8 +7,7 @@ use softurn::sparse::labels::{self, LabelModel};
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Result};
-use crate::settings::{Configuration, count};
-use crate::sparsify::{check_fit, hidden_widths};
+use crate::settings::{Configuration, check_fit, count, hidden_widths};
 use crate::training::failure;
 
 /// What is minimised.

@@ -1,0 +1,117 @@
+//! The rows of a run: which ones, how they are scaled, and what noise does to them.
+
+use ndarray::Array2;
+use softurn::data::{Dataset, Labels};
+use softurn::kernels::ops::random;
+use softurn::{Gpu, Key};
+
+use super::config::{Config, Framework, Scale, made};
+use crate::failure::{Failure, Result};
+use crate::run::{bad, load_rows, with_labels};
+use crate::training::failure;
+
+/// Rows as the model takes them.
+///
+/// # Errors
+/// Bad input.
+pub fn load(config: &Config) -> Result<Dataset> {
+    let data = match (made(&config.data), config.rows) {
+        (Some(set), Some(rows)) => set.dataset().and_then(|data| data.take_rows(rows)).map_err(bad)?,
+        (Some(set), None) => set.dataset().map_err(bad)?,
+        (None, rows) => load_rows(&config.data, config.label_column.as_deref(), rows, None)?,
+    };
+    let data = chosen(with_labels(data, config.labels.as_deref())?, config)?;
+    if data.image().is_some() && config.scale.is_some() {
+        return Err(Failure::bad_input("--scale", format!("{} holds images", data.name())));
+    }
+    let rbm = config.framework == Framework::Rbm;
+    let unscaled = data.image().is_some() || rbm || made(&config.data).is_some();
+    let data = match config.scale.unwrap_or(if unscaled { Scale::None } else { Scale::Deviation }) {
+        Scale::None => data,
+        Scale::Deviation => data.standardized(),
+        Scale::Maximum => {
+            let mut x = data.features().clone();
+            for mut column in x.columns_mut() {
+                let largest = column.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+                column.mapv_inplace(|value| if largest > 0.0 { value / largest } else { value });
+            }
+            remade(&data, x, None)?
+        }
+    };
+    match config.threshold {
+        Some(threshold) => {
+            let bits = data.features().mapv(|value| f32::from(u8::from(f64::from(value) > threshold)));
+            remade(&data, bits, data.image())
+        }
+        None => Ok(data),
+    }
+}
+
+/// The rows of some classes, and no more than so many of each.
+fn chosen(data: Dataset, config: &Config) -> Result<Dataset> {
+    let flag = match (&config.classes, config.per_class) {
+        (Some(_), _) => "--classes",
+        (None, Some(_)) => "--per-class",
+        (None, None) => return Ok(data),
+    };
+    let Some(labels) = data.labels() else {
+        return Err(Failure::bad_input(flag, "there are no labels to tell the classes"));
+    };
+    let (names, mut counts) = (labels.names(), vec![0; labels.classes()]);
+    let wanted = config.classes.as_deref().unwrap_or(names);
+    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
+        return Err(Failure::bad_input(flag, format!("'{unknown}' is none of {}", names.join(", "))));
+    }
+    let most = config.per_class.unwrap_or(usize::MAX);
+    let mut kept = Vec::new();
+    for (row, &class) in labels.ids().iter().enumerate() {
+        let class = class as usize;
+        if wanted.contains(&names[class]) && counts[class] < most {
+            counts[class] += 1;
+            kept.push(row);
+        }
+    }
+    if kept.is_empty() {
+        return Err(Failure::bad_input(flag, "no row is of these classes"));
+    }
+    let texts: Vec<String> = kept.iter().map(|&row| names[labels.ids()[row] as usize].clone()).collect();
+    data.select_rows(&kept).and_then(|data| data.with_labels(Labels::from_texts(&texts))).map_err(bad)
+}
+
+/// Other values for the same rows, as images where they have a shape.
+///
+/// # Errors
+/// Values that are not finite.
+pub fn remade(data: &Dataset, values: Array2<f32>, image: Option<softurn::data::ImageShape>) -> Result<Dataset> {
+    let made = match image {
+        Some(shape) => Dataset::images(data.name(), values, shape),
+        None => Dataset::table(data.name(), values),
+    };
+    let made = match data.labels() {
+        Some(labels) => made.and_then(|made| made.with_labels(labels.clone())),
+        None => made,
+    };
+    made.map_err(bad)
+}
+
+/// The same values, which k-means does not scale.
+///
+/// # Errors
+/// None that an input could cause.
+pub fn as_they_are(data: &Dataset) -> Result<Dataset> {
+    if data.image().is_some() { Ok(data.clone()) } else { data.clone().into_embedding().map_err(bad) }
+}
+
+/// Rows with the noise of `--denoise`, where it is given.
+///
+/// # Errors
+/// Those of the device.
+pub fn with_noise(config: &Config, gpu: &Gpu, data: &Dataset, key: Key) -> Result<Option<Dataset>> {
+    let Some(deviation) = config.denoise else { return Ok(None) };
+    let shape = [data.rows(), data.cols()];
+    let noise = random::normal(gpu, shape, key).and_then(|noise| noise.read());
+    let noise = noise.map_err(|error| failure(error.into()))?;
+    let noise = Array2::from_shape_fn((shape[0], shape[1]), |(i, j)| noise[i * shape[1] + j] * deviation as f32);
+    // Pixels with noise are no pixels: some are negative.
+    remade(data, data.features() + &noise, None).map(Some)
+}
