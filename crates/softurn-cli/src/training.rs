@@ -78,28 +78,27 @@ impl<'a> Trainer<'a> {
         run(&mut session)
     }
 
-    /// Runs a training for comparison, of which no checkpoint and no metrics are kept: after a kill it is done again. Tells the seconds of
-    /// its epochs.
+    /// Runs a training for comparison, of which no checkpoint and no metrics are kept: after a kill it is done again. Adds the seconds of its
+    /// epochs to `times`.
     ///
     /// # Errors
     /// Those of the training.
     pub fn train_aside<T>(
         &mut self,
         rows: usize,
+        times: &mut Vec<f64>,
         run: impl FnOnce(&mut Session<'_>) -> softurn::Result<T>,
-    ) -> softurn::Result<(T, f64)> {
-        let (progress, mut total) = (&mut self.progress, 0.0);
+    ) -> softurn::Result<T> {
+        let progress = &mut self.progress;
         let mut observe = |event: &Event| match event {
             Event::Phase { name, done, epochs, .. } => progress.begin(name, *done, *epochs, rows),
             Event::Epoch { epoch, losses, seconds, .. } => {
-                total += seconds;
+                times.push(*seconds);
                 progress.epoch(*epoch, losses[0].1);
             }
             Event::Resumed(_) => {}
         };
-        let mut session = Session { stop: Some(self.stop), observer: Some(&mut observe), ..Session::default() };
-        let made = run(&mut session)?;
-        Ok((made, total))
+        run(&mut Session { stop: Some(self.stop), observer: Some(&mut observe), ..Session::default() })
     }
 
     /// The first error of those that there were in writing metrics.
@@ -183,6 +182,14 @@ pub fn totals(dir: &RunDir) -> Result<(f64, f64)> {
         samples += line["rows"].as_f64().unwrap_or(0.0);
     }
     Ok((seconds, samples))
+}
+
+/// Seconds of each epoch, also of those before a resume.
+///
+/// # Errors
+/// A file that is missing or not JSON by lines.
+pub fn epochs(dir: &RunDir) -> Result<Vec<f64>> {
+    Ok(lines(dir, TIMING)?.iter().map(|line| line["seconds"].as_f64().unwrap_or(0.0)).collect())
 }
 
 /// The curves of all phases, also of those that ran before a resume.

@@ -8,10 +8,13 @@ use super::format::{escape, score, seconds, significant, thousands};
 use super::image::{picture, scale, signed};
 use super::parts::{self, clouds, figure, figures_table, plural, scatter_panel, section};
 use super::{Images, Run, Truth, colour};
-use crate::represent::{Model, Start};
+use crate::represent::{Model, Start, milliseconds};
 
 /// Clusters whose representations are shown.
 const EMBEDDINGS: usize = 24;
+
+/// Columns of which centres and directions are shown in numbers, at most.
+const COLUMNS: usize = 16;
 
 /// Everything that the page shows.
 #[derive(Debug, Clone)]
@@ -46,7 +49,7 @@ pub struct RepresentReport {
     pub embeddings: Vec<Embedding>,
     /// Rows with noise and without, where they are images.
     pub examples: Vec<Example>,
-    /// What clusters are made of, where rows are images.
+    /// What clusters are made of.
     pub parts: Vec<Parts>,
     /// How it was found.
     pub run: Run,
@@ -171,20 +174,20 @@ fn scores(report: &RepresentReport) -> String {
     let rate = format!("{} samples per second", thousands(report.run.samples_per_second.round() as u64));
     figures += &figure("Training", &seconds(report.run.seconds), &rate);
     let cell = |value: Option<f64>, digits| value.map_or("–".into(), |value| significant(value, digits));
-    let rows: Vec<Vec<String>> = (report.models.iter().enumerate())
-        .map(|(at, model)| {
-            let name =
-                if at == 0 && report.k > 1 { format!("{} × {}", report.k, model.name) } else { model.name.clone() };
-            let mut cells = vec![name, score(model.scores.accuracy), score(model.scores.nmi), score(model.scores.ari)];
+    let rows: Vec<Vec<String>> = (report.models.iter())
+        .map(|model| {
+            let mut cells =
+                vec![model.title(), score(model.scores.accuracy), score(model.scores.nmi), score(model.scores.ari)];
             cells.extend(report.noise.map(|_| cell(model.denoising_error, 4)));
             cells.push(model.parameters.map_or("–".into(), |count| thousands(count as u64)));
+            cells.push(model.epoch_seconds.map_or("–".into(), milliseconds));
             cells.push(seconds(model.seconds));
             cells
         })
         .collect();
     let mut heads = vec!["", "Accuracy", "NMI", "ARI"];
-    heads.extend(report.noise.map(|_| "Error without noise"));
-    heads.extend(["Parameters", "Time"]);
+    heads.extend(report.noise.map(|_| "Denoising error"));
+    heads.extend(["Parameters", "Epoch", "Time"]);
     let labels = match (report.uses_labels, &report.truth) {
         (true, _) => {
             "<p class=\"lead\">This run has learned from the labels: its scores do not compare with others.</p>\n"
@@ -323,11 +326,7 @@ fn denoised(report: &RepresentReport) -> String {
         )
     };
     let rows: String = report.examples.iter().map(row).collect();
-    let name = |(at, model): (usize, &&Model)| {
-        let count = if at == 0 && report.k > 1 { format!("{} × ", report.k) } else { String::new() };
-        format!("<th>{count}{}</th>", escape(&model.name))
-    };
-    let heads: String = restoring.iter().enumerate().map(name).collect();
+    let heads: String = restoring.iter().map(|model| format!("<th>{}</th>", escape(&model.name))).collect();
     let errors: String = (restoring.iter())
         .map(|model| format!("<td>{}</td>", significant(model.denoising_error.unwrap_or(f64::NAN), 3)))
         .collect();
@@ -345,7 +344,21 @@ fn denoised(report: &RepresentReport) -> String {
 
 /// Centres, directions and filters.
 fn made_of(report: &RepresentReport) -> String {
-    let Some(shape) = report.image else { return String::new() };
+    let mut kinds = Vec::new();
+    if report.parts.iter().any(|parts| parts.centre.is_some()) {
+        kinds.push("the mean of its rows");
+    }
+    if report.parts.iter().any(|parts| !parts.directions.is_empty()) {
+        kinds.push("what its decoder adds to that for each number of a representation");
+    }
+    let Some(shape) = report.image else {
+        if report.columns > COLUMNS || kinds.is_empty() {
+            return String::new();
+        }
+        let lead = format!("Of each cluster {}, by column.", kinds.join(", and "));
+        return section("parts", "What the clusters are made of", &lead, &by_column(report));
+    };
+    kinds.push("the first filters of its first layer");
     let of = |pick: fn(&Parts) -> &Vec<Vec<f32>>| scale(report.parts.iter().flat_map(pick).flatten());
     let [of_directions, of_filters] = [of(|parts| &parts.directions), of(|parts| &parts.filters)];
     let strip = |title: &str, of: &[Vec<f32>], scale: f32| {
@@ -357,7 +370,7 @@ fn made_of(report: &RepresentReport) -> String {
     let card = |parts: &Parts| {
         let centre = parts.centre.as_ref().map_or(String::new(), |values| {
             let images = Images::from_values(shape.height, shape.width, shape.channels, values, 0.0, 1.0);
-            format!("<h4>Centre</h4><div class=\"strip\">{}</div>\n", picture(&images, "centre"))
+            format!("<h4>Mean</h4><div class=\"strip\">{}</div>\n", picture(&images, "mean"))
         });
         let directions = strip("Directions of the decoder", &parts.directions, of_directions);
         let filters = strip("Filters of the first layer", &parts.filters, of_filters);
@@ -374,10 +387,27 @@ fn made_of(report: &RepresentReport) -> String {
         }
     };
     let cards: String = report.parts.iter().map(card).collect();
-    if cards.is_empty() {
-        return String::new();
+    let lead = format!(
+        "Of each cluster {}. Blue is what is added, red what is taken away; pictures of a kind have one scale.",
+        kinds.join(", and ")
+    );
+    section("parts", "What the clusters are made of", &lead, &format!("<div class=\"cards parts\">\n{cards}</div>\n"))
+}
+
+/// Centres and directions in numbers.
+fn by_column(report: &RepresentReport) -> String {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for parts in &report.parts {
+        let mut row = |name: String, values: &[f32]| {
+            let cells = values.iter().map(|&value| format!("{value:.3}").replacen('-', "−", 1));
+            rows.push([format!("{}, {name}", parts.name)].into_iter().chain(cells).collect());
+        };
+        if let Some(centre) = &parts.centre {
+            row("mean".into(), centre);
+        }
+        parts.directions.iter().enumerate().for_each(|(at, values)| row(format!("direction {at}"), values));
     }
-    let lead = "The mean of a cluster's rows, what its decoder adds to it for each number of a representation, and the first weights of the \
-                first layer. Blue is what is added, red what is taken away; pictures of a kind have one scale.";
-    section("parts", "What the clusters are made of", lead, &format!("<div class=\"cards\">\n{cards}</div>\n"))
+    let heads: Vec<String> = (0..report.columns).map(|column| column.to_string()).collect();
+    let heads: Vec<&str> = [""].into_iter().chain(heads.iter().map(String::as_str)).collect();
+    figures_table(&heads, &rows)
 }

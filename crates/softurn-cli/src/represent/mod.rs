@@ -29,7 +29,7 @@ use crate::report::{Scores, Truth, pca};
 use crate::run::{matching, open};
 use crate::rundir::{EMBEDDINGS, MODEL, REPORT, RunDir};
 use crate::settings::Configuration;
-use crate::training::{Trainer, failure, phases, run_of, totals};
+use crate::training::{Trainer, epochs, failure, phases, run_of, totals};
 use config::{Config, Framework, made};
 
 /// The children of the seed's key: for noise, for the single model, for the wider one, and for k-means.
@@ -94,6 +94,8 @@ pub struct Start {
 pub struct Model {
     /// What it is.
     pub name: String,
+    /// Whether its clusters are those that k-means finds in its representations.
+    pub kmeans: bool,
     /// Its clusters against the labels.
     pub scores: Scores,
     /// Numbers that it has learned.
@@ -102,6 +104,15 @@ pub struct Model {
     pub denoising_error: Option<f64>,
     /// Wall time of all its starts.
     pub seconds: f64,
+    /// That of an epoch, the median of all: the first ones also compile kernels.
+    pub epoch_seconds: Option<f64>,
+}
+
+impl Model {
+    /// Name, and how its clusters are found where that is not all.
+    pub fn title(&self) -> String {
+        if self.kmeans { format!("{} + k-means", self.name) } else { self.name.clone() }
+    }
 }
 
 impl Summary {
@@ -110,13 +121,15 @@ impl Summary {
         if json {
             return serde_json::to_string(self).unwrap_or_default();
         }
+        let width = self.models.iter().map(|model| model.title().chars().count() + 2).max().unwrap_or(0);
         let mut text =
-            format!("{:<36}{:>10}{:>8}{:>8}{:>12}{:>12}\n", "", "accuracy", "NMI", "ARI", "parameters", "time");
+            format!("{:<width$}{:>8}{:>8}{:>8}{:>12}{:>10}\n", "", "accuracy", "NMI", "ARI", "parameters", "epoch");
         for model in &self.models {
             let [accuracy, nmi, ari] = [model.scores.accuracy, model.scores.nmi, model.scores.ari].map(score);
             let parameters = model.parameters.map_or("–".into(), |count| thousands(count as u64));
-            let (name, time) = (&model.name, seconds(model.seconds));
-            let _ = writeln!(text, "{name:<36}{accuracy:>10}{nmi:>8}{ari:>8}{parameters:>12}{time:>12}");
+            let epoch = model.epoch_seconds.map_or("–".into(), milliseconds);
+            let title = model.title();
+            let _ = writeln!(text, "{title:<width$}{accuracy:>8}{nmi:>8}{ari:>8}{parameters:>12}{epoch:>10}");
         }
         if let Some(noisy) = self.noisy_error {
             let _ = writeln!(text, "\nmean squared error of rows with noise {}", significant(noisy, 4));
@@ -137,6 +150,11 @@ impl Summary {
         let _ = writeln!(text, "{}", self.report.display());
         text
     }
+}
+
+/// `3.1 ms`
+pub fn milliseconds(seconds: f64) -> String {
+    format!("{} ms", significant(1e3 * seconds, 2))
 }
 
 /// What the command wants of a framework besides what it learns.
@@ -242,10 +260,8 @@ fn run<F: Shown>(
     trainer.written()?;
     let (fitted, _) = fitted.map_err(failure)?;
     fitted.save(dir.file(MODEL)).map_err(failure)?;
-    let totals = totals(&dir)?;
-
     let mut restored = Vec::new();
-    let (mut model, made) = job.model(&fitted, &framework(latent), totals.0)?;
+    let (mut model, made) = job.model(&fitted, &framework(latent), epochs(&dir)?)?;
     model.scores = scores(fitted.labels(), &data);
     restored.extend(made);
     let mut all = vec![model];
@@ -253,25 +269,21 @@ fn run<F: Shown>(
         all.push(job.clustered("k-means".into(), &data, key.child(KMEANS))?);
     }
     for (latent, child) in widths {
-        let (method, mut time) = (config.method(1, framework(latent))?, 0.0);
+        let (method, mut epochs) = (config.method(1, framework(latent))?, Vec::new());
         let fitted = best_by(config.starts, key.child(child), Fitted::objective, |key| {
-            let fit = trainer.train_aside(data.rows(), |session| method.fit_with(&gpu, &data, key, session));
-            fit.map(|(fitted, seconds)| {
-                time += seconds;
-                fitted
-            })
+            trainer.train_aside(data.rows(), &mut epochs, |session| method.fit_with(&gpu, &data, key, session))
         });
         let (fitted, _) = fitted.map_err(failure)?;
-        let (mut model, made) = job.model(&fitted, &framework(latent), time)?;
+        let (mut model, made) = job.model(&fitted, &framework(latent), epochs)?;
         let code = fitted.encode(&data).map_err(failure)?.code;
         let code = rows::remade(&data, code, None)?;
         model.scores = job.clustered(String::new(), &code, key.child(child).child(KMEANS))?.scores;
-        model.name = format!("one {} + k-means", model.name);
+        model.kmeans = true;
         restored.extend(made);
         all.push(model);
     }
     trainer.progress.end();
-    job.finish(&dir, &fitted, Found { starts, models: all, restored }, totals)
+    job.finish(&dir, &fitted, Found { starts, models: all, restored })
 }
 
 /// What was found besides the fitted model.
@@ -284,18 +296,30 @@ struct Found {
 
 impl Job<'_> {
     /// A fitted model in figures, without scores, and what it makes of noisy rows.
-    fn model<F: Shown>(&self, fitted: &Fitted<F>, framework: &F, seconds: f64) -> Result<(Model, Option<Array2<f32>>)> {
+    fn model<F: Shown>(
+        &self,
+        fitted: &Fitted<F>,
+        framework: &F,
+        mut epochs: Vec<f64>,
+    ) -> Result<(Model, Option<Array2<f32>>)> {
         let restored = match &self.noisy {
             Some(noisy) => F::restored(fitted, noisy).map_err(failure)?,
             None => None,
         };
         let code = fitted.encode(self.data).map_err(failure)?.code;
+        epochs.sort_by(f64::total_cmp);
+        let heads = match fitted.centers().map_err(failure)?.nrows() {
+            1 => "one".to_owned(),
+            heads => format!("{heads} ×"),
+        };
         let model = Model {
-            name: in_words(self.config, code.ncols()),
+            name: format!("{heads} {} of {}", name_of(self.config.framework), code.ncols()),
+            kmeans: false,
             scores: Scores::default(),
             parameters: Some(parameters(fitted, framework)),
             denoising_error: restored.as_ref().map(|restored| squared_error(restored, self.data.features())),
-            seconds,
+            seconds: epochs.iter().sum(),
+            epoch_seconds: epochs.get(epochs.len() / 2).copied(),
         };
         Ok((model, restored))
     }
@@ -306,11 +330,12 @@ impl Job<'_> {
         let values = rows::as_they_are(values)?;
         let fitted = KMeans::params(self.config.k).check().and_then(|method| method.fit(self.gpu, &values, key));
         let scores = scores(fitted.map_err(failure)?.labels(), self.data);
-        Ok(Model { name, scores, parameters: None, denoising_error: None, seconds: began.elapsed().as_secs_f64() })
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Model { name, kmeans: false, scores, parameters: None, denoising_error: None, seconds, epoch_seconds: None })
     }
 
     /// Writes tables and report.
-    fn finish<F: Shown>(&self, dir: &RunDir, fitted: &Fitted<F>, found: Found, totals: (f64, f64)) -> Result<Summary> {
+    fn finish<F: Shown>(&self, dir: &RunDir, fitted: &Fitted<F>, found: Found) -> Result<Summary> {
         let Self { config, gpu, data, noisy } = self;
         let Found { starts, models, restored } = found;
         let (encoding, labels) = (fitted.encode(data).map_err(failure)?, fitted.labels());
@@ -328,10 +353,6 @@ impl Job<'_> {
         let examples = match noisy {
             Some(noisy) if image.is_some() => examples(data, noisy, labels, &restored),
             _ => Vec::new(),
-        };
-        let pictures = match image {
-            Some(_) => parts(fitted, &directions, config.k)?,
-            None => Vec::new(),
         };
         let report = RepresentReport {
             data: data.name().to_owned(),
@@ -353,8 +374,8 @@ impl Job<'_> {
             plane: plane(config, data, fitted, labels, &directions)?,
             embeddings: places(labels, &encoding.code, config.k),
             examples,
-            parts: pictures,
-            run: run_of(*config, config.seed, gpu, phases(dir)?, totals),
+            parts: parts(fitted, &directions, config.k)?,
+            run: run_of(*config, config.seed, gpu, phases(dir)?, totals(dir)?),
         };
         dir.write(REPORT, render(&report).as_bytes())?;
         Ok(Summary {
@@ -384,11 +405,6 @@ fn name_of(framework: Framework) -> &'static str {
         Framework::Contrastive => "contrastive encoder",
         Framework::Rbm => "Boltzmann machine",
     }
-}
-
-/// `autoencoder of 2`, with the numbers of a representation.
-fn in_words(config: &Config, latent: usize) -> String {
-    format!("{} of {latent}", name_of(config.framework))
 }
 
 fn scores(clusters: &[u32], data: &Dataset) -> Scores {
