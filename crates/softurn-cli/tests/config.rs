@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use softurn_cli::args::{self, Cli, ClusterArgs, Command, Parsed, SparsifyArgs, SparsifyCommand};
 use softurn_cli::config::{Config, Prior, Source};
 use softurn_cli::failure::Result;
+use softurn_cli::represent;
 use softurn_cli::rundir::{CHECKPOINT, CONFIG, RunDir};
 use softurn_cli::settings::Configuration;
 use softurn_cli::sparsify;
@@ -87,6 +88,40 @@ fn the_help_states_the_real_defaults() {
             }
         }
         assert!(help.contains("Examples:") && help.contains("--resume"));
+    }
+}
+
+/// Some defaults of `represent` depend on the framework: `[default: autoencoder 1, vae 2, others 64]`.
+#[test]
+fn the_help_states_the_defaults_of_each_framework() {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("run").display().to_string();
+    let mut program = Cli::command();
+    let help = program.find_subcommand_mut("represent").expect("there").render_long_help().to_string();
+    for (framework, words) in
+        [("autoencoder", ""), ("vae", ""), ("contrastive", "--positives view"), ("rbm", ""), ("rbm", "--warm-up 3")]
+    {
+        let words = format!("softurn represent --data digits --k 5 --framework {framework} {words} --out {out}");
+        let config = match args::parse(words.split_whitespace()) {
+            Ok(Parsed::Run(Cli { command: Command::Represent(args) })) => {
+                represent::config::Config::of_run(&args.settings, &args.run).expect("configuration").rows_of_table()
+            }
+            other => panic!("{words}: {other:?}"),
+        };
+        for (key, value) in config {
+            if words.contains(&format!("--{} ", key.replace('_', "-"))) {
+                continue;
+            }
+            let flag = format!("--{} ", key.replace('_', "-"));
+            let of_flag = help.split(&format!("      {flag}")).nth(1).expect(&flag);
+            let defaults = of_flag.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).expect(&flag);
+            let value = value.replace(['"', '[', ']', ' '], "");
+            let stated = |of: &str| defaults.starts_with(of) || defaults.contains(&format!(" {of}"));
+            let of_framework = format!("{framework} {value}");
+            let other = !defaults.contains(framework) && stated(&format!("others {value}"));
+            let general = !defaults.contains("others") && !defaults.contains("autoencoder") && stated(&value);
+            assert!(stated(&of_framework) || other || general, "{words}: {key} is {value}, not {defaults}");
+        }
     }
 }
 

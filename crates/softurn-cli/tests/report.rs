@@ -7,9 +7,11 @@ use softurn::weak_supervision::{Evaluation, FactorScore};
 use softurn_cli::report::codes::{self, Atom, CodesReport, Example, Pair, Toy};
 use softurn_cli::report::disentangle::{self, DisentangleReport, Swap, Traversal};
 use softurn_cli::report::labels::{self, Bin, Label, LabelsReport};
+use softurn_cli::report::represent::{self, Embedding, Line, Parts, Plane, RepresentReport};
 use softurn_cli::report::{
     Baseline, Curve, Dataset, Groups, Images, Phase, ReportData, Run, Scores, Truth, pca, render,
 };
+use softurn_cli::represent::{Model, Start};
 use softurn_cli::sparsify::codes::ToyScores;
 
 /// Six rows in three groups, of which the last is empty; hostile names throughout.
@@ -280,4 +282,90 @@ fn the_page_of_label_sets_is_whole_and_safe() {
     }
     assert!(page.find("<th>wrong</th><td>5</td><td>0</td><td>5</td><td>4</td>") < page.find("Most right"));
     assert!(!page.contains("<th>never</th>"));
+}
+
+/// Four rows of two by two pixels in three clusters, of which the last is empty, with hostile names and values that are no numbers.
+#[test]
+fn the_page_of_representations_is_whole_and_safe() {
+    let ReportData { title: evil, run, .. } = small();
+    let model = |denoising_error| Model {
+        name: evil.clone(),
+        kmeans: denoising_error.is_some(),
+        scores: Scores { ari: Some(0.25), ..Scores::default() },
+        parameters: denoising_error.map(|_| 1234),
+        denoising_error,
+        seconds: 1.0,
+        epoch_seconds: denoising_error.map(|_| 0.0125),
+    };
+    let start = |objective| Start { objective, ari: Some(0.25) };
+    let pixels = vec![vec![1.0, 0.0, 0.0, -1.0]; 2];
+    let parts = |cluster| Parts {
+        name: evil.clone(),
+        cluster,
+        centre: cluster.map(|_| vec![0.5; 4]),
+        directions: if cluster.is_some() { pixels.clone() } else { Vec::new() },
+        filters: pixels.clone(),
+    };
+    let embedding = |cluster, points: &[[f32; 2]]| Embedding {
+        cluster,
+        rows: (0..points.len()).collect(),
+        points: points.to_vec(),
+        axes: [evil.clone(), String::new()],
+    };
+    let report = RepresentReport {
+        data: format!("folder/{evil}"),
+        rows: 4,
+        columns: 4,
+        image: Some(ImageShape { height: 2, width: 2, channels: 1 }),
+        k: 3,
+        framework: evil.clone(),
+        uses_labels: true,
+        starts: vec![start(0.5), start(0.25), start(0.75)],
+        models: vec![model(Some(0.0625)), model(None)],
+        noise: Some((0.5, 0.125)),
+        clusters: vec![0, 1, 1, 0],
+        truth: Some(Truth {
+            labels: vec![0, 1, 1, 1],
+            names: vec![evil.clone(), "b".into()],
+            matching: vec![Some(0), Some(1), None],
+        }),
+        plane: Plane {
+            rows: (0..4).collect(),
+            points: vec![[0.0, 1.0], [2.0, 3.0], [f32::NAN, 0.0], [1.0, f32::INFINITY]],
+            axes: [evil.clone(), evil.clone()],
+            lines: vec![
+                Line { cluster: 0, from: [0.0, 0.0], to: [1.0, 1.0] },
+                Line { cluster: 1, from: [f32::NAN, 0.0], to: [1.0, 1.0] },
+            ],
+        },
+        embeddings: vec![embedding(0, &[[0.0, 0.0]]), embedding(1, &[[f32::NAN, 0.0]]), embedding(2, &[])],
+        examples: vec![represent::Example {
+            row: 3,
+            cluster: 1,
+            clean: vec![0.0; 4],
+            noisy: vec![-0.5; 4],
+            restored: vec![vec![f32::NAN; 4]],
+        }],
+        parts: vec![parts(None), parts(Some(0))],
+        run,
+    };
+    let page = represent::render(&report);
+    check_page(&page);
+    // The row, with noise and restored; two shared filters; a mean, two directions and two filters of a cluster.
+    assert_eq!(page.matches("data:image/png;base64,").count(), 3 + 2 + 1 + 2 + 2);
+    // Lines and rows that have no place are left out, and so are clusters without rows that have one.
+    assert_eq!(page.matches("class=\"segment over\"").count(), 1);
+    assert!(page.contains("Cluster 0<span>2 rows</span>") && !page.contains("Cluster 1<span>"));
+    for part in ["1,234", "12 ms", "0.0625", "has learned from the labels"] {
+        assert!(page.contains(part), "{part}");
+    }
+    // The start with the lowest objective stands first.
+    assert!(page.contains("<tbody>\n<tr><th>2</th><td>0.250000</td><td>0.250</td><td>kept</td></tr>"));
+
+    // A table without labels: numbers by column, no pictures.
+    let bare = RepresentReport { image: None, truth: None, uses_labels: false, noise: None, ..report };
+    let page = represent::render(&bare);
+    check_page(&page);
+    assert!(!page.contains("data:image") && !page.contains("by true class") && page.contains("direction 1"));
+    check_page(&represent::render(&RepresentReport { k: 1, starts: vec![], models: vec![], parts: vec![], ..bare }));
 }

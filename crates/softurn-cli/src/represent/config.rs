@@ -123,7 +123,7 @@ pub struct Settings {
     /// Widths of the encoder's hidden layers, which the decoder mirrors, 0 for none [default: autoencoder 0, vae 400,200, contrastive 128]
     #[arg(long, value_name = "N,N,...", value_parser = count, value_delimiter = ',', help_heading = "Model")]
     pub hidden: Option<Vec<usize>>,
-    /// Numbers that represent a row; of rbm the hidden units [default: autoencoder 1, vae 2, contrastive and rbm 64]
+    /// Numbers that represent a row; of rbm the hidden units [default: autoencoder 1, vae 2, others 64]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
     pub latent: Option<usize>,
 
@@ -149,7 +149,7 @@ pub struct Settings {
     /// Weight of the divergence of vae [default: 1.0]
     #[arg(long, value_name = "X", help_heading = "Other frameworks")]
     pub beta: Option<f64>,
-    /// Standard deviation of the likelihood of vae [default: 0.3], or of the noise in views of contrastive [default: 0.1]
+    /// Standard deviation of the likelihood of vae, or of the noise in views of contrastive [default: vae 0.3, contrastive 0.1]
     #[arg(long, value_name = "X", help_heading = "Other frameworks")]
     pub noise: Option<f64>,
     /// What a row is to be like in contrastive [default: cluster]

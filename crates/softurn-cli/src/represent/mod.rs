@@ -22,7 +22,7 @@ use softurn::metrics;
 use softurn::{Gpu, Key};
 
 use crate::args::RepresentArgs;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::report::format::{score, seconds, significant, thousands};
 use crate::report::represent::{Embedding, Example, Line, Parts, Plane, RepresentReport, render};
 use crate::report::{Scores, Truth, pca};
@@ -233,7 +233,7 @@ fn run<F: Shown>(
     let gpu = open(config.adapter.as_deref())?;
     let (k, latent, key) = (config.k, config.latent, Key::new(config.seed));
     let method = config.method(k, framework(latent))?;
-    method.check_data(&gpu, &data).map_err(failure)?;
+    method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     // What one representation for all rows would be: as wide as that of a cluster, and as wide as those of all together.
     let mut widths = vec![];
     if k > 1 {
@@ -241,7 +241,8 @@ fn run<F: Shown>(
         widths.extend(config.denoise.map(|_| (latent * k, WIDE)));
     }
     for &(latent, _) in &widths {
-        config.method(1, framework(latent))?.check_data(&gpu, &data).map_err(failure)?;
+        let method = config.method(1, framework(latent))?;
+        method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     }
     let noisy = rows::with_noise(config, &gpu, &data, key.child(NOISE))?;
     let job = Job { config, gpu: &gpu, data: &data, noisy };
@@ -398,6 +399,20 @@ impl Job<'_> {
     }
 }
 
+/// A setting of a layer by the flag that it has here.
+fn of_layer(config: &Config, error: softurn::Error) -> Failure {
+    match (error, config.framework) {
+        (softurn::Error::Argument { argument: "widths", message }, _) if config.hidden != Some(vec![0]) => {
+            Failure::bad_input("--hidden", message)
+        }
+        (softurn::Error::Argument { argument: "widths" | "dimensions", message }, _)
+        | (softurn::Error::Argument { argument: "hidden", message }, Framework::Rbm) => {
+            Failure::bad_input("--latent", message)
+        }
+        (other, _) => failure(other),
+    }
+}
+
 fn name_of(framework: Framework) -> &'static str {
     match framework {
         Framework::Autoencoder => "autoencoder",
@@ -466,20 +481,24 @@ fn plane<F: Shown>(
     let (x, rows) = (data.features(), shown(data.rows()));
     // The made sets but the one in space lie in their first two columns.
     let flat = made(&config.data).is_some_and(|set| set != softurn::data::LineClusters::Lines3d);
-    let (place, axes): (Box<dyn Fn(ArrayView1<'_, f32>) -> [f32; 2]>, _) = if flat {
-        (Box::new(|row| [row[0], row[1]]), ["column 0".to_owned(), "column 1".to_owned()])
+    let (projection, axes) = if flat {
+        (None, ["column 0".to_owned(), "column 1".to_owned()])
     } else {
         let values: Vec<f32> = x.select(Axis(0), &rows).into_iter().collect();
         let projection = pca::project(&values, x.ncols(), Vec::new());
         let axes =
             [0, 1].map(|i| format!("component {} ({:.0} % of variance)", i + 1, projection.explained[i] * 100.0));
-        (Box::new(move |row| projection.place(row.iter().copied())), axes)
+        (Some(projection), axes)
+    };
+    let place = |row: ArrayView1<'_, f32>| match &projection {
+        Some(projection) => projection.place(row.iter().copied()),
+        None => [row[0], row[1]],
     };
     let centres = fitted.centers().map_err(failure)?;
     let mut lines = Vec::new();
     for (cluster, directions) in directions.iter().enumerate() {
         let of_cluster: Vec<usize> = (0..data.rows()).filter(|&row| clusters[row] as usize == cluster).collect();
-        let rows = x.select(Axis(0), &of_cluster) - &centres.row(cluster);
+        let rows = x.select(Axis(0), &of_cluster) - centres.row(cluster);
         let mut axes: Vec<(f32, Array1<f32>)> = directions
             .outer_iter()
             .map(|direction| {

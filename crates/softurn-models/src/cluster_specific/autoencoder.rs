@@ -7,8 +7,8 @@ use softurn_kernels::Key;
 use softurn_kernels::ops::matmul::{self, Activation};
 use softurn_kernels::ops::{augment, grouped_matmul};
 
-use super::Fitted;
 use super::framework::{Framework, HeadRows, Reconstructs};
+use super::{Fitted, Width};
 use crate::{Error, Result};
 
 /// An autoencoder without biases; the loss of a row is `‖x̂ - x‖² / columns + penalty · ‖z‖²` with the code `z` and what the decoder makes of
@@ -192,6 +192,11 @@ impl Framework for Autoencoder {
             }
         }
         Ok(())
+    }
+
+    fn widths(&self) -> Vec<Width> {
+        let width = |(at, &outputs)| Width { setting: "widths", outputs, own: at >= self.shared };
+        self.widths.iter().enumerate().map(width).collect()
     }
 
     fn layers(&self, parameters: &mut Parameters, [heads, columns]: [usize; 2], key: Key) -> Result<AutoencoderLayers> {

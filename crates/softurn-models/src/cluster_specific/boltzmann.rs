@@ -6,6 +6,7 @@ use softurn_kernels::ops::grouped_matmul::Options;
 use softurn_kernels::ops::random;
 use softurn_kernels::{Key, Tensor};
 
+use super::Width;
 use super::framework::{Framework, HeadRows, Reconstructs};
 use crate::data::Dataset;
 use crate::{Error, Result};
@@ -194,6 +195,10 @@ impl Framework for BoltzmannMachine {
             Some(value) => Err(Error::argument("data", format!("{} has {value}; the units are 0 or 1", data.name()))),
             None => Ok(()),
         }
+    }
+
+    fn widths(&self) -> Vec<Width> {
+        vec![Width { setting: "hidden", outputs: self.hidden, own: true }]
     }
 
     fn layers(&self, parameters: &mut Parameters, [heads, columns]: [usize; 2], key: Key) -> Result<BoltzmannLayers> {

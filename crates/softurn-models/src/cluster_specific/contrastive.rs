@@ -6,6 +6,7 @@ use softurn_kernels::Key;
 use softurn_kernels::ops::augment;
 use softurn_kernels::ops::matmul::Activation;
 
+use super::Width;
 use super::framework::{Blocks, Framework, HeadRows, Members};
 use crate::data::Dataset;
 use crate::nn::GroupedLinear;
@@ -174,6 +175,11 @@ impl Framework for Contrastive {
             return Err(Error::argument("positives", format!("{} has no labels to tell the classes", data.name())));
         }
         Ok(())
+    }
+
+    fn widths(&self) -> Vec<Width> {
+        let hidden = self.hidden.iter().map(|&outputs| Width { setting: "hidden", outputs, own: true });
+        hidden.chain([Width { setting: "dimensions", outputs: self.dimensions, own: true }]).collect()
     }
 
     fn layers(&self, parameters: &mut Parameters, [heads, columns]: [usize; 2], key: Key) -> Result<ContrastiveLayers> {

@@ -8,6 +8,7 @@ use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::ops::grouped_matmul::Groups;
 use softurn_kernels::{Key, Tensor};
 
+use super::Width;
 use crate::Result;
 use crate::data::Dataset;
 
@@ -108,6 +109,11 @@ pub trait Framework: Clone + PartialEq + Debug + Serialize + DeserializeOwned {
     /// Names the setting or `data`.
     fn check_data(&self, _data: &Dataset) -> Result<()> {
         Ok(())
+    }
+
+    /// Its layers from the columns on, which must fit the adapter; by default none are checked.
+    fn widths(&self) -> Vec<Width> {
+        Vec::new()
     }
 
     /// Makes the parameters of so many heads for rows of so many columns.

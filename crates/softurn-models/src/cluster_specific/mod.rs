@@ -28,6 +28,7 @@ mod params;
 mod tests;
 mod training;
 mod variational;
+mod widths;
 
 use softurn_autodiff::Parameters;
 use softurn_kernels::{Gpu, Key};
@@ -39,6 +40,7 @@ pub use fitted::{Encoding, Fitted};
 pub use framework::{Blocks, Framework, HeadRows, Members, Reconstructs};
 pub use params::{Params, Reassignment};
 pub use variational::{VariationalAutoencoder, VariationalLayers};
+pub use widths::Width;
 
 use self::assignment::lowest;
 use self::training::Training;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
-use super::{ClusterSpecific, Framework};
+use super::{ClusterSpecific, Framework, widths};
 use crate::clustering::{countable, fits};
 use crate::data::Dataset;
 use crate::{Error, Result};
@@ -139,6 +139,7 @@ impl<F: Framework> Params<F> {
         fits(gpu, "k", "the centres", k * cols)?;
         fits(gpu, "data", "all rows", data.rows() as u128 * cols)?;
         fits(gpu, "batch", "a batch under all heads", rows as u128 * k * cols)?;
+        widths::check(gpu, &self.framework.widths(), [self.k, data.cols()], rows)?;
         countable("epochs", self.epochs.max(self.warm_up), (data.rows() / rows).max(1))
     }
 

@@ -5,6 +5,7 @@ use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::Key;
 use softurn_kernels::ops::matmul::Activation;
 
+use super::Width;
 use super::framework::{Framework, HeadRows, Reconstructs};
 use crate::nn::{GroupedLinear, Mlp};
 use crate::{Error, Result};
@@ -104,6 +105,11 @@ impl Framework for VariationalAutoencoder {
             return Err(Error::argument("beta", format!("{} is not a number from 0 on", self.beta)));
         }
         Ok(())
+    }
+
+    fn widths(&self) -> Vec<Width> {
+        let hidden = self.hidden.iter().map(|&outputs| Width { setting: "hidden", outputs, own: false });
+        hidden.chain([Width { setting: "latent", outputs: self.latent, own: true }]).collect()
     }
 
     fn layers(&self, parameters: &mut Parameters, [heads, columns]: [usize; 2], key: Key) -> Result<VariationalLayers> {
