@@ -288,7 +288,7 @@ fn the_page_of_label_sets_is_whole_and_safe() {
 #[test]
 fn the_page_of_representations_is_whole_and_safe() {
     let ReportData { title: evil, run, .. } = small();
-    let model = |denoising_error| Model {
+    let model = |denoising_error: Option<f64>| Model {
         name: evil.clone(),
         kmeans: denoising_error.is_some(),
         scores: Scores { ari: Some(0.25), ..Scores::default() },
@@ -299,7 +299,7 @@ fn the_page_of_representations_is_whole_and_safe() {
     };
     let start = |objective| Start { objective, ari: Some(0.25) };
     let pixels = vec![vec![1.0, 0.0, 0.0, -1.0]; 2];
-    let parts = |cluster| Parts {
+    let parts = |cluster: Option<usize>| Parts {
         name: evil.clone(),
         cluster,
         centre: cluster.map(|_| vec![0.5; 4]),
