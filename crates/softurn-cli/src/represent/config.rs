@@ -142,8 +142,8 @@ pub struct Settings {
     /// Weight of the representation's squared length, beside the mean squared error of a column [default: 0.1]
     #[arg(long, value_name = "X", help_heading = "Autoencoder")]
     pub penalty: Option<f64>,
-    /// Learn to take noise of this standard deviation from rows, and score that; vae learns from rows without noise
-    #[arg(long, value_name = "X", help_heading = "Autoencoder")]
+    /// Learn to take noise of this standard deviation from rows, and score that; of autoencoder and vae
+    #[arg(long, value_name = "X", help_heading = "Other frameworks")]
     pub denoise: Option<f64>,
 
     /// Weight of the divergence of vae [default: 1.0]
@@ -523,6 +523,7 @@ impl Config {
             .hidden(self.hidden())
             .noise(self.noise.unwrap_or(0.3) as f32)
             .beta(self.beta.unwrap_or(1.0) as f32)
+            .corruption(self.denoise.unwrap_or(0.0) as f32)
     }
 
     /// The same of contrastive learning.

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use softurn_autodiff::{Parameters, Tape, Var};
-use softurn_kernels::Key;
+use softurn_kernels::ops::augment;
 use softurn_kernels::ops::matmul::Activation;
+use softurn_kernels::{Key, Tensor};
 
 use super::Width;
 use super::framework::{Framework, HeadRows, Reconstructs};
 use crate::nn::{GroupedLinear, Mlp};
 use crate::{Error, Result};
 
+/// The child of a step's key for the noise in what the encoder sees; the posterior is drawn with the key itself.
+const CORRUPTION: u64 = 0x636f_7272;
 /// Log-variances stay within these.
 const LOG_VARIANCES: [f32; 2] = [-8.0, 2.0];
 
@@ -25,12 +28,13 @@ pub struct VariationalAutoencoder {
     hidden: Vec<usize>,
     noise: f32,
     beta: f32,
+    corruption: f32,
 }
 
 impl VariationalAutoencoder {
     /// A posterior of so many dimensions.
     pub fn new(latent: usize) -> Self {
-        Self { latent, hidden: vec![400, 200], noise: 0.3, beta: 1.0 }
+        Self { latent, hidden: vec![400, 200], noise: 0.3, beta: 1.0, corruption: 0.0 }
     }
 
     /// Widths of the encoder's hidden layers, which all clusters share but the decoder's first; by default 400 and 200.
@@ -50,6 +54,13 @@ impl VariationalAutoencoder {
         self.beta = weight;
         self
     }
+
+    /// The standard deviation of noise that is added to what the encoder sees in training, new in every step; the decoder is to make the rows
+    /// without it. By default 0.
+    pub fn corruption(mut self, deviation: f32) -> Self {
+        self.corruption = deviation;
+        self
+    }
 }
 
 /// Layers of encoder and decoder.
@@ -67,9 +78,10 @@ impl VariationalAutoencoder {
         layers: &VariationalLayers,
         tape: &'t Tape,
         parameters: &Parameters,
+        x: &Tensor,
         rows: &HeadRows,
     ) -> Result<[Var<'t>; 2]> {
-        let hidden = layers.trunk.forward(tape, parameters, &tape.constant(&rows.x), false)?;
+        let hidden = layers.trunk.forward(tape, parameters, &tape.constant(x), false)?;
         let of = |layer: &GroupedLinear| layer.forward(tape, parameters, &hidden, &rows.heads, false);
         let [low, high] = LOG_VARIANCES;
         Ok([of(&layers.mean)?, of(&layers.log_variance)?.clamp(low, high)?])
@@ -101,8 +113,10 @@ impl Framework for VariationalAutoencoder {
         if !(self.noise.is_finite() && self.noise > 0.0) {
             return Err(Error::argument("noise", format!("{} is not a positive number", self.noise)));
         }
-        if !(self.beta.is_finite() && self.beta >= 0.0) {
-            return Err(Error::argument("beta", format!("{} is not a number from 0 on", self.beta)));
+        for (name, value) in [("beta", self.beta), ("corruption", self.corruption)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::argument(name, format!("{value} is not a number from 0 on")));
+            }
         }
         Ok(())
     }
@@ -141,7 +155,13 @@ impl Framework for VariationalAutoencoder {
         rows: &HeadRows,
         key: Option<Key>,
     ) -> Result<Var<'t>> {
-        let [mean, log_variance] = Self::posterior(layers, tape, parameters, rows)?;
+        let seen = match key {
+            Some(key) if self.corruption > 0.0 => {
+                augment::corrupt(tape.gpu(), &rows.x, self.corruption, 0.0, key.child(CORRUPTION))?
+            }
+            _ => rows.x.clone(),
+        };
+        let [mean, log_variance] = Self::posterior(layers, tape, parameters, &seen, rows)?;
         let [drawn, divergence] = mean.gaussian(&log_variance, key.unwrap_or(Key::new(0)))?;
         let code = if key.is_some() { drawn } else { mean };
         let error = Self::decode(layers, tape, parameters, &code, rows)?.squared_error(&rows.x)?;
@@ -155,7 +175,7 @@ impl Framework for VariationalAutoencoder {
         parameters: &Parameters,
         rows: &HeadRows,
     ) -> Result<Var<'t>> {
-        let [mean, _] = Self::posterior(layers, tape, parameters, rows)?;
+        let [mean, _] = Self::posterior(layers, tape, parameters, &rows.x, rows)?;
         Ok(mean)
     }
 }

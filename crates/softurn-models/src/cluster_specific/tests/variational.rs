@@ -108,3 +108,21 @@ fn shared_trunks_learn_and_settings_out_of_range_are_named() {
     says(check(framework().noise(0.0)), &["noise:"]);
     says(check(framework().beta(-0.1)), &["beta:"]);
 }
+
+/// Who has seen noise in training takes more of it away.
+#[test]
+fn noise_in_training_helps_against_noise() {
+    let clean = planes();
+    let noise = softurn_kernels::ops::random::normal(gpu(), [clean.rows(), clean.cols()], Key::new(3)).unwrap();
+    let noise = Array2::from_shape_vec(clean.features().dim(), noise.read().unwrap()).unwrap();
+    let noisy = Dataset::table("noisy", clean.features() + &(noise * 0.6)).unwrap();
+    let fit = |corruption: f32| {
+        let framework = VariationalAutoencoder::new(2).hidden([]).noise(0.1).corruption(corruption);
+        let params = ClusterSpecific::params(2, framework).epochs(100).learning_rate(0.03);
+        params.check().unwrap().fit(gpu(), &clean, Key::new(1)).unwrap()
+    };
+    let (without, with) = (fit(0.0), fit(0.6));
+    let [plain, robust] = [&without, &with].map(|fitted| fitted.denoising_error(&noisy, &clean).unwrap());
+    assert!(robust < 0.9 * plain, "{robust} and {plain}");
+    says(ClusterSpecific::params(2, VariationalAutoencoder::new(2).corruption(-1.0)).check(), &["corruption:"]);
+}
