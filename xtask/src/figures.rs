@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// The title of a column, and the name of its figure in a run's summary.
+/// The title of a column, and the name of its figure in a run's summary, or the way there (`/models/0/seconds`).
 pub type Column = (&'static str, &'static str);
 
 /// What tables of clusterings show.
@@ -37,6 +37,30 @@ pub const TOY: &[Column] = &[
     ("exact set", "exact_set"),
     ("atom cosine", "atom_cosine"),
     ("seconds", "seconds"),
+];
+
+/// What tables of cluster-specific representations show: beside the model k-means, and one representation for all rows with k-means
+/// on it.
+pub const REPRESENT: &[Column] = &[
+    ("ARI", "/models/0/scores/ari"),
+    ("k-means", "/models/1/scores/ari"),
+    ("one + k-means", "/models/2/scores/ari"),
+    ("objective", "objective"),
+    ("seconds an epoch", "/models/0/epoch_seconds"),
+    ("of one", "/models/2/epoch_seconds"),
+];
+
+/// What tables of denoising show: the model, one representation as wide as that of a cluster, and one as wide as all of them.
+pub const DENOISE: &[Column] = &[
+    ("noisy", "noisy_error"),
+    ("restored", "/models/0/denoising_error"),
+    ("by one", "/models/2/denoising_error"),
+    ("by one of k times the width", "/models/3/denoising_error"),
+    ("parameters", "/models/0/parameters"),
+    ("of one", "/models/2/parameters"),
+    ("of the wide one", "/models/3/parameters"),
+    ("seconds an epoch", "/models/0/epoch_seconds"),
+    ("of one, too", "/models/2/epoch_seconds"),
 ];
 
 /// What tables of label sets show.
@@ -77,8 +101,11 @@ pub fn cell(title: &str, value: Option<f64>) -> String {
     }
 }
 
-/// A number of the summary itself or of one of its inner objects (`scores`), the outermost first.
+/// A number of the summary itself or of one of its inner objects (`scores`), the outermost first; or that at the end of a way.
 fn number(summary: &Value, key: &str) -> Option<f64> {
+    if key.starts_with('/') {
+        return summary.pointer(key).and_then(Value::as_f64);
+    }
     let object = summary.as_object()?;
     object.get(key).and_then(Value::as_f64).or_else(|| object.values().find_map(|inner| number(inner, key)))
 }
@@ -96,6 +123,13 @@ mod tests {
              \"baselines\": [{\"scores\": {\"accuracy\": 0.9}}]}",
         );
         assert_eq!(figures(CLUSTERING, &nested.unwrap()), [Some(0.5), Some(0.25), Some(0.125), Some(0.75), Some(2.5)]);
+    }
+
+    #[test]
+    fn figures_are_found_by_their_way() {
+        let summary = parse("{\"models\": [{\"ari\": 0.5}, {\"scores\": {\"ari\": 0.25}}]}").unwrap();
+        let columns = [("", "/models/0/ari"), ("", "/models/1/scores/ari"), ("", "/models/2/ari"), ("", "ari")];
+        assert_eq!(figures(&columns, &summary), [Some(0.5), Some(0.25), None, None]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The studies that `cargo xtask verify` knows.
 
-use crate::figures::{CLUSTERING, CODES, DISENTANGLE, LABELS, TOY};
+use crate::figures::{CLUSTERING, CODES, DENOISE, DISENTANGLE, LABELS, REPRESENT, TOY};
 use crate::study::{Cell, Study};
 
 pub fn studies() -> Vec<Study> {
@@ -14,6 +14,9 @@ pub fn studies() -> Vec<Study> {
         sparse_toy(),
         codes(),
         labels(),
+        lines(),
+        represent(),
+        denoise(),
     ]
 }
 
@@ -254,7 +257,7 @@ fn codes() -> Study {
     // Bound, deviation and rate of those with values were chosen on seed 0 of digits.
     let values = ["--magnitudes", "--noise", "0.03", "--learning-rate", "0.005", "--bound"];
     let sets = [
-        ("digits", &digits, "mlp", "3", "2.5", [&values[..], &["3"]].concat(), "2"),
+        ("digits", &digits, "mlp", "3", "2.5", [&values[..], &["3"]].concat(), "3"),
         ("digits", &digits, "linear", "12", "2", [&values[..], &["12"]].concat(), "10"),
         ("mnist-10k", &mnist, "mlp", "3", "6", vec!["--magnitudes", "--bound", "4"], "3"),
         ("mnist-10k", &mnist, "linear", "15", "4", vec!["--magnitudes", "--bound", "16"], "15"),
@@ -332,6 +335,82 @@ fn labels() -> Study {
                 of held-out rows: the exact law of sets, independent sigmoids and two other losses, seeds 0 to 2; SOFTURN_DATA as in datasets",
         cells,
         pairs,
+    }
+}
+
+/// `--data` and what goes with it of 200 images of each digit from 0 to 4, and of penguins; with the number of clusters.
+fn labelled() -> [(&'static str, Vec<String>, &'static str); 2] {
+    let file = |name: &str| format!("{DATA}/mnist/t10k-{name}-ubyte.gz");
+    let images = ["--data".to_owned(), file("images-idx3"), "--labels".to_owned(), file("labels-idx1")];
+    let classes = ["--classes", "0,1,2,3,4", "--per-class", "200"].map(str::to_owned);
+    let penguins = ["--data", "penguins", "--scale", "maximum"].map(str::to_owned);
+    [("penguins", penguins.to_vec(), "3"), ("mnist 0-4", [images, classes].concat(), "5")]
+}
+
+/// Settings of autoencoders: one number for each cluster, two hidden ones before it, and these two shared by all clusters.
+const AUTOENCODERS: [(&str, &[&str]); 3] =
+    [("TAE1", &[]), ("TAE2", &["--hidden", "2"]), ("PTAE", &["--hidden", "2", "--shared", "1"])];
+
+/// Made clusters along lines: of ten starts that with the lowest objective.
+fn lines() -> Study {
+    let sets = [("parallel-line", "2"), ("orthogonal", "2"), ("triangle", "3"), ("lines-3d", "3")];
+    let own = AUTOENCODERS.into_iter().chain([("tied TAE1", &["--tied"][..])]);
+    let rows = sets.into_iter().flat_map(|set| own.clone().map(move |own| (set, own)));
+    let cells = rows.flat_map(|((set, k), (name, own))| {
+        let common = ["--data", set, "--k", k, "--starts", "10"];
+        (0..5).map(move |seed| Cell::new(&format!("{set}, {name}"), seed, &common, own))
+    });
+    Study {
+        name: "lines",
+        command: "represent",
+        columns: REPRESENT,
+        about: "four sets of made clusters along lines: autoencoders for each cluster, ten starts, seeds 0 to 4",
+        cells: cells.collect(),
+        pairs: Vec::new(),
+    }
+}
+
+/// Penguins and digits, with three rates, of which the objective may choose.
+fn represent() -> Study {
+    let mut cells = Vec::new();
+    for (set, data, k) in labelled() {
+        for (name, own) in AUTOENCODERS {
+            for rate in ["0.001", "0.01", "0.1"] {
+                let common: Vec<&str> = data.iter().map(String::as_str).chain(["--k", k, "--epochs", "200"]).collect();
+                let own = [own, &["--learning-rate", rate]].concat();
+                cells.extend((0..5).map(|seed| Cell::new(&format!("{set}, {name}, {rate}"), seed, &common, &own)));
+            }
+        }
+    }
+    Study {
+        name: "represent",
+        command: "represent",
+        columns: REPRESENT,
+        about: "penguins, and 200 images of each digit from 0 to 4: autoencoders for each cluster, three rates, seeds 0 to 4; \
+                SOFTURN_DATA as in datasets",
+        cells,
+        pairs: Vec::new(),
+    }
+}
+
+/// The same data with noise that is to be taken from them.
+fn denoise() -> Study {
+    let mut cells = Vec::new();
+    for (set, data, k) in labelled() {
+        for (name, own) in AUTOENCODERS {
+            let common = ["--k", k, "--epochs", "200", "--learning-rate", "0.01", "--denoise", "0.1"];
+            let common: Vec<&str> = data.iter().map(String::as_str).chain(common).collect();
+            cells.extend((0..5).map(|seed| Cell::new(&format!("{set}, {name}"), seed, &common, own)));
+        }
+    }
+    Study {
+        name: "denoise",
+        command: "represent",
+        columns: DENOISE,
+        about: "penguins and digits from 0 to 4 with noise of 0.1: autoencoders for each cluster beside one for all rows, seeds 0 to 4; \
+                SOFTURN_DATA as in datasets",
+        cells,
+        pairs: Vec::new(),
     }
 }
 

@@ -68,7 +68,9 @@ pub struct Summary {
     pub cols: usize,
     /// Rows of each cluster.
     pub cluster_sizes: Vec<usize>,
-    /// All fits; the lowest objective is that of the result.
+    /// What the result reached: the lowest objective of all fits.
+    pub objective: f64,
+    /// All fits.
     pub starts: Vec<Start>,
     /// The model, and after it what it is compared with.
     pub models: Vec<Model>,
@@ -390,6 +392,7 @@ impl Job<'_> {
             rows: data.rows(),
             cols: data.cols(),
             cluster_sizes,
+            objective: fitted.objective(),
             starts,
             models,
             noisy_error: report.noise.map(|(_, error)| error),
