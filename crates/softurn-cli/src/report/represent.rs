@@ -188,11 +188,9 @@ fn scores(report: &RepresentReport) -> String {
     let mut heads = vec!["", "Accuracy", "NMI", "ARI"];
     heads.extend(report.noise.map(|_| "Denoising error"));
     heads.extend(["Parameters", "Epoch", "Time"]);
-    let labels = match (report.uses_labels, &report.truth) {
-        (true, _) => {
-            "<p class=\"lead\">This run has learned from the labels: its scores do not compare with others.</p>\n"
-        }
-        _ => "",
+    let labels = match report.uses_labels {
+        true => "<p class=\"lead\">This run has learned from the labels: its scores do not compare with others.</p>\n",
+        false => "",
     };
     let table = figures_table(&heads, &rows);
     format!("<section id=\"scores\">\n<dl class=\"figures\">{figures}</dl>\n{labels}{table}</section>\n")

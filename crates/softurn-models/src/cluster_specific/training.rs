@@ -17,7 +17,7 @@ use crate::clustering::kmeans::seeds;
 use crate::data::Dataset;
 use crate::train::{Batch, Losses, Objective, Phase, Rows};
 
-/// Numbers in the input of a block under all heads.
+/// Numbers in the widest layer of a block under all heads.
 const BLOCK: usize = 1 << 22;
 
 /// What a model is made of: the parameters of the framework, and the centres.
@@ -48,7 +48,8 @@ impl<F: Framework> Model<F> {
 
     /// Rows of a block under all heads: a multiple of 64, as views of rows want.
     pub(super) fn block(&self) -> usize {
-        (BLOCK / (self.params.k * self.columns) / 64 * 64).max(64)
+        let widest = self.params.framework.widths().iter().map(|width| width.outputs).fold(self.columns, usize::max);
+        (BLOCK / (self.params.k * widest) / 64 * 64).max(64)
     }
 
     /// Rows under all heads.
