@@ -8,8 +8,8 @@ mod runs;
 use std::fs;
 use std::path::Path;
 
-use common::{read, run, succeed};
-use runs::{cells, check_page, kill_and_resume, number, summary, without_times};
+use common::{read, succeed};
+use runs::{cells, check_page, kill_and_resume, number, refuses, summary, without_times};
 use serde_json::Value;
 
 /// Records of a table, without the header.
@@ -233,13 +233,6 @@ fn bad_input_names_its_argument_and_leaves_nothing_behind() {
         (format!("{contrastive} --positives view --noise -1"), "--noise: must be a number from 0 on"),
         (format!("--data {unlabelled} --k 1 --framework contrastive --positives class"), "--positives"),
     ] {
-        let out = folder.path().join("deep/run");
-        let output = run(&format!("represent {words}"), &out);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{words}: {errors}");
-        assert!(errors.lines().count() == 1 && output.stdout.is_empty(), "{words}: {errors}");
-        assert!(errors.starts_with("error: --") || errors.starts_with("error: invalid value"), "{errors}");
-        assert!(errors.contains(wanted), "{words}: {errors}");
-        assert!(!folder.path().join("deep").exists(), "{words}");
+        refuses(&format!("represent {words}"), folder.path(), wanted);
     }
 }

@@ -10,8 +10,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use common::{read, run, succeed};
-use runs::{cells, check_page, kill_and_resume, number, summary, without_times};
+use common::{read, succeed};
+use runs::{cells, check_page, kill_and_resume, number, refuses, summary, without_times};
 
 /// A line of `codes.csv`: whether the row was held out, how many features are active, and which.
 fn code(line: &str) -> (bool, usize, Vec<String>) {
@@ -259,13 +259,6 @@ fn bad_input_names_its_argument_and_leaves_nothing_behind() {
         (format!("labels --data {good} --dropout 1"), "--dropout: 1"),
         (format!("labels --data {good} --adapter nowhere"), "--adapter"),
     ] {
-        let out = folder.path().join("deep/run");
-        let output = run(&format!("sparsify {words}"), &out);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{words}: {errors}");
-        assert!(errors.lines().count() == 1 && output.stdout.is_empty(), "{words}: {errors}");
-        assert!(errors.starts_with("error: --") || errors.starts_with("error: invalid value"), "{errors}");
-        assert!(errors.contains(wanted), "{words}: {errors}");
-        assert!(!folder.path().join("deep").exists(), "{words}");
+        refuses(&format!("sparsify {words}"), folder.path(), wanted);
     }
 }

@@ -15,6 +15,17 @@ pub fn number(summary: &Value, key: &str) -> f64 {
     summary[key].as_f64().unwrap_or_else(|| panic!("{key}: {summary}"))
 }
 
+/// Bad input: one line on standard error that names the argument and says what is wanted, and nothing is written below `folder`.
+pub fn refuses(words: &str, folder: &Path, wanted: &str) {
+    let output = run(words, &folder.join("deep/run"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{words}: {errors}");
+    assert!(errors.lines().count() == 1 && output.stdout.is_empty(), "{words}: {errors}");
+    assert!(errors.starts_with("error: --") || errors.starts_with("error: invalid value"), "{errors}");
+    assert!(errors.contains(wanted), "{words}: {errors}");
+    assert!(!folder.join("deep").exists(), "{words}");
+}
+
 /// Kills a run after its first epoch, lets nobody change `other`, and resumes it.
 pub fn kill_and_resume(words: &str, command: &str, out: &Path, (other, refusal): (&str, &str)) -> Value {
     let mut child = subcommand(&format!("{words} --quiet"), out).spawn().expect("the program starts");

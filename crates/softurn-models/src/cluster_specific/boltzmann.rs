@@ -133,10 +133,9 @@ impl<'t, 'r> Machines<'t, 'r> {
         Ok(v)
     }
 
-    /// The cross-entropy of what the mean-field hidden units make of rows.
-    fn reconstruction_loss(&self, v: &Tensor) -> Result<Var<'t>> {
-        let hidden = self.to_hidden(&self.weights.tape().constant(v))?.sigmoid()?;
-        Ok(self.to_visible(&hidden)?.bernoulli_loss(v)?)
+    /// The logits of the bits, given the mean-field hidden units.
+    fn reconstruction(&self, v: &Tensor) -> Result<Var<'t>> {
+        self.to_visible(&self.to_hidden(&self.weights.tape().constant(v))?.sigmoid()?)
     }
 
     /// `Σ_q softplus(F(v) - F(v with bit q flipped))`. A flip of bit `q` changes `a` by `±W_q`.
@@ -239,7 +238,7 @@ impl Framework for BoltzmannMachine {
         let v = tape.constant(&rows.x);
         match self.rule {
             Rule::PseudoLikelihood => machines.pseudo_likelihood_loss(&v),
-            Rule::Reconstruction => machines.reconstruction_loss(&rows.x),
+            Rule::Reconstruction => Ok(machines.reconstruction(&rows.x)?.bernoulli_loss(&rows.x)?),
             Rule::FreeEnergyDifference => {
                 let mut difference = machines.free_energy(&v)?;
                 for key in key.split_forever().take(DRAWS) {
@@ -273,7 +272,6 @@ impl Reconstructs for BoltzmannMachine {
         parameters: &Parameters,
         rows: &HeadRows,
     ) -> Result<Var<'t>> {
-        let hidden = self.encode(layers, tape, parameters, rows)?;
-        Ok(Machines::new(layers, tape, parameters, rows)?.to_visible(&hidden)?.sigmoid()?)
+        Ok(Machines::new(layers, tape, parameters, rows)?.reconstruction(&rows.x)?.sigmoid()?)
     }
 }

@@ -3,9 +3,10 @@
 use softurn_tests::{Inputs, Mismatch, Mutant, SIZES, Tolerance, assert_gradient, compare, same_bits};
 
 use super::{Groups, Options, backward, cpu, forward};
+use crate::ops::matmul::tests::host;
 use crate::ops::matmul::{self, Activation};
-use crate::testing::{config, gpus, label, open, wide};
-use crate::{Error, Gpu, GpuConfig, Plan, Tensor};
+use crate::testing::{gpus, label, wide};
+use crate::{Error, Gpu, Tensor};
 
 /// A sum of k products of normals has error about sqrt(k) 2^-24 of its terms; k is at most 300 here, and slopes up to 1.
 const TOLERANCE: Tolerance =
@@ -207,11 +208,6 @@ fn agrees_with_the_twin() {
     for gpu in gpus() {
         check(gpu).unwrap();
     }
-}
-
-/// A device whose products all run on the host, where it can.
-fn host() -> Gpu {
-    open(GpuConfig { plan: Some(Plan::Cpu), host_matmul: Some(0), ..config() })
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn agrees_with_the_twin() {
 }
 
 /// A device whose products all run on the host, where it can.
-fn host() -> Gpu {
+pub(crate) fn host() -> Gpu {
     open(GpuConfig { plan: Some(Plan::Cpu), host_matmul: Some(0), ..config() })
 }
 
