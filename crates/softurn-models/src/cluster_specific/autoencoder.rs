@@ -4,12 +4,16 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::Key;
+use softurn_kernels::ops::grouped_matmul::Groups;
 use softurn_kernels::ops::matmul::{self, Activation};
 use softurn_kernels::ops::{augment, grouped_matmul};
 
 use super::framework::{Framework, HeadRows, Reconstructs};
-use super::{Fitted, Width};
+use super::{Fitted, Undecided, Width};
 use crate::{Error, Result};
+
+/// Below so many numbers, copies of the rows for all heads cost less than the dispatches that do without them.
+const COPIES: usize = 1 << 18;
 
 /// An autoencoder without biases; the loss of a row is `‖x̂ - x‖² / columns + penalty · ‖z‖²` with the code `z` and what the decoder makes of
 /// it, `x̂`. Errors are averaged over the columns and the penalty is a sum over the code, as in the authors' code: in units of sums its
@@ -114,7 +118,7 @@ impl Weight {
         &self,
         parameters: &Parameters,
         x: &Var<'t>,
-        rows: &HeadRows,
+        heads: &Groups,
         transpose_b: bool,
         activation: Activation,
     ) -> Result<Var<'t>> {
@@ -126,7 +130,7 @@ impl Weight {
             }
             Self::Own(weight) => {
                 let options = grouped_matmul::Options { transpose_b, activation };
-                x.grouped_matmul(&tape.param(parameters, weight)?, None, &rows.heads, options)?
+                x.grouped_matmul(&tape.param(parameters, weight)?, None, heads, options)?
             }
         })
     }
@@ -144,31 +148,95 @@ impl Weight {
 }
 
 impl Autoencoder {
+    /// Through the transposed weights of the encoder, backwards.
+    fn transposed<'t>(
+        layers: &AutoencoderLayers,
+        parameters: &Parameters,
+        code: Var<'t>,
+        heads: &Groups,
+    ) -> Result<Var<'t>> {
+        let mut weights = layers.encoder.iter().rev();
+        weights.try_fold(code, |x, weight| weight.apply(parameters, &x, heads, true, Activation::None))
+    }
+
     fn decode<'t>(
         &self,
         layers: &AutoencoderLayers,
         parameters: &Parameters,
         code: Var<'t>,
-        rows: &HeadRows,
+        heads: &Groups,
     ) -> Result<Var<'t>> {
-        let mut x = code;
-        for weight in layers.encoder.iter().rev().filter(|_| self.tied) {
-            x = weight.apply(parameters, &x, rows, true, Activation::None)?;
+        if self.tied {
+            return Self::transposed(layers, parameters, code, heads);
         }
-        for weight in &layers.decoder {
-            x = weight.apply(parameters, &x, rows, false, Activation::None)?;
-        }
-        Ok(x)
+        let mut weights = layers.decoder.iter();
+        weights.try_fold(code, |x, weight| weight.apply(parameters, &x, heads, false, Activation::None))
     }
 
-    fn code<'t>(
+    /// What layers of the encoder make of rows.
+    fn code<'t>(&self, layers: &[Weight], parameters: &Parameters, x: Var<'t>, heads: &Groups) -> Result<Var<'t>> {
+        layers.iter().try_fold(x, |x, weight| weight.apply(parameters, &x, heads, false, self.activation()))
+    }
+}
+
+impl Autoencoder {
+    /// The losses of all pairs of a row and a head, with nothing as wide as a row for each.
+    ///
+    /// Head `j` makes `z M_j` of a code `z`, as the decoder is linear, and with `x̃ = x - c_j`
+    ///
+    /// `‖z M_j - x̃‖² = ‖x̃‖² + z · (z M_j M_jᵀ - 2 x̃ M_jᵀ)`,
+    ///
+    /// where `x̃ M_jᵀ = x M_jᵀ - c_j M_jᵀ`, and `x M_jᵀ` of all heads is one product. So is what a linear encoder makes.
+    pub(super) fn losses_without_copies<'t>(
         &self,
         layers: &AutoencoderLayers,
+        tape: &'t Tape,
         parameters: &Parameters,
-        x: Var<'t>,
-        rows: &HeadRows,
+        rows: &Undecided<'_>,
     ) -> Result<Var<'t>> {
-        layers.encoder.iter().try_fold(x, |x, weight| weight.apply(parameters, &x, rows, false, self.activation()))
+        let [heads, columns] = [rows.groups().heads(), rows.x.shape().dims()[1]];
+        let (pairs, size) = (rows.by_rows().len(), self.widths.last().copied().unwrap_or(0));
+        let [x, centres, origin, squares] =
+            [&rows.x, &rows.centres, &rows.origin, &rows.squares].map(|tensor| tape.constant(tensor));
+        let transposed = matmul::Options { transpose_b: true, ..matmul::Options::default() };
+        let of_heads = grouped_matmul::Options { transpose_b: true, ..grouped_matmul::Options::default() };
+        let one = Groups::every(tape.gpu(), 1, heads)?;
+        let less_centres = |of_rows: Var<'t>, of_centres: Var<'t>| of_rows - &of_centres.gather(rows.heads())?;
+        // x̃ Mᵀ of all pairs for the maps M of all heads, [heads · size, columns].
+        let project = |maps: &Var<'t>| {
+            let of_rows = x.matmul_with(maps, None, transposed)?.reshape([pairs, size])?.gather(rows.by_rows())?;
+            let maps = maps.reshape([heads, size, columns])?;
+            less_centres(of_rows, centres.grouped_matmul(&maps, None, &one, of_heads)?)
+        };
+
+        // What maps make of each unit code is their matrix.
+        let units: Vec<f32> = (0..heads).flat_map(|_| Array2::<f32>::eye(size)).collect();
+        let units = tape.constant(&tape.gpu().tensor(&units, [heads * size, size])?);
+        let of_units = Groups::every(tape.gpu(), size, heads)?;
+        let makes = self.decode(layers, parameters, units.clone(), &of_units)?;
+        let shares = project(&makes)?;
+        let code = match (self.relu, layers.encoder.first()) {
+            (false, _) if self.tied => shares.clone(),
+            (false, _) => project(&Self::transposed(layers, parameters, units, &of_units)?)?,
+            (true, Some(Weight::Shared(first))) => {
+                let first = tape.param(parameters, first)?;
+                let hidden = less_centres(x.matmul(&first)?.gather(rows.rows())?, centres.matmul(&first)?)?.relu()?;
+                self.code(&layers.encoder[1..], parameters, hidden, rows.groups())?
+            }
+            (true, _) => self.encode(layers, tape, parameters, &rows.under_all()?)?,
+        };
+        let products = makes.grouped_matmul(&makes.reshape([heads, size, columns])?, None, &of_units, of_heads)?;
+        let products = products.reshape([heads, size, size])?;
+        let change = code.grouped_matmul(&products, None, rows.groups(), grouped_matmul::Options::default())?;
+        let change = (&code * &(change - &shares.affine(2.0, 0.0)?)?)?.sum_cols()?;
+
+        // ‖x̃‖² = ‖x - o‖² - 2 x · (c - o) + (c + o) · (c - o).
+        let from_origin = (&centres - &origin)?;
+        let of_centres = ((centres + &origin)? * &from_origin)?.sum_cols()?.reshape([heads, 1])?;
+        let distances = from_origin.affine(-2.0, 0.0)?.matmul_with(&x, None, transposed)?;
+        let distances = ((distances + &squares)? + &of_centres)?.reshape([pairs])?;
+        let error = (distances + &change)?.relu()?.affine(1.0 / columns as f32, 0.0)?;
+        Ok((error + &code.square()?.sum_cols()?.affine(self.penalty, 0.0)?)?)
     }
 }
 
@@ -238,11 +306,26 @@ impl Framework for Autoencoder {
             Some(key) if self.noise > 0.0 => augment::corrupt(tape.gpu(), &rows.x, self.noise, 0.0, key)?,
             _ => rows.x.clone(),
         };
-        let code = self.code(layers, parameters, tape.constant(&seen), rows)?;
+        let code = self.code(&layers.encoder, parameters, tape.constant(&seen), &rows.heads)?;
         let size = code.square()?.sum_cols()?;
         let columns = rows.x.shape().dims()[1] as f32;
-        let error = self.decode(layers, parameters, code, rows)?.squared_error(&rows.x)?.affine(1.0 / columns, 0.0)?;
+        let error =
+            self.decode(layers, parameters, code, &rows.heads)?.squared_error(&rows.x)?.affine(1.0 / columns, 0.0)?;
         Ok((error + &size.affine(self.penalty, 0.0)?)?)
+    }
+
+    fn losses_of_all_heads<'t>(
+        &self,
+        layers: &AutoencoderLayers,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        rows: &Undecided<'_>,
+        _key: Key,
+    ) -> Result<Var<'t>> {
+        match rows.by_rows().len() * rows.x.shape().dims()[1] {
+            ..COPIES => self.losses(layers, tape, parameters, &rows.under_all()?, None),
+            COPIES.. => self.losses_without_copies(layers, tape, parameters, rows),
+        }
     }
 
     fn encode<'t>(
@@ -252,7 +335,7 @@ impl Framework for Autoencoder {
         parameters: &Parameters,
         rows: &HeadRows,
     ) -> Result<Var<'t>> {
-        self.code(layers, parameters, tape.constant(&rows.x), rows)
+        self.code(&layers.encoder, parameters, tape.constant(&rows.x), &rows.heads)
     }
 }
 
@@ -265,7 +348,7 @@ impl Reconstructs for Autoencoder {
         rows: &HeadRows,
     ) -> Result<Var<'t>> {
         let code = self.encode(layers, tape, parameters, rows)?;
-        self.decode(layers, parameters, code, rows)
+        self.decode(layers, parameters, code, &rows.heads)
     }
 }
 

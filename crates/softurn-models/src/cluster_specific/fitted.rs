@@ -10,7 +10,8 @@ use softurn_kernels::{Gpu, Key};
 use super::assignment::lowest;
 use super::framework::{Framework, HeadRows, Reconstructs};
 use super::params::Params;
-use super::training::{Every, Model};
+use super::training::Model;
+use super::undecided::Blocks;
 use crate::data::Dataset;
 use crate::train::Rows;
 use crate::{Error, Result, saved};
@@ -78,8 +79,12 @@ impl<F: Framework> Fitted<F> {
     /// When the data has another number of columns than the model was fitted on, naming `data`.
     pub fn assignment_losses(&self, data: &Dataset) -> Result<Array2<f32>> {
         let (gpu, model) = (self.parameters.gpu(), &self.model);
-        let everies = Every::blocks(gpu, data.rows(), model.block(), model.params.k)?;
-        model.assignment_losses(&self.parameters, &self.rows(data)?, &everies, Key::new(0))
+        if data.cols() != model.columns {
+            let message = format!("has {} columns, the model was fitted on {}", data.cols(), model.columns);
+            return Err(Error::argument("data", message));
+        }
+        let blocks = Blocks::new(gpu, data.features(), model.block(), model.params.k)?;
+        model.assignment_losses(&self.parameters, &blocks, Key::new(0))
     }
 
     /// The head of each row.
@@ -103,14 +108,6 @@ impl<F: Framework> Fitted<F> {
         Ok(Encoding { heads, code })
     }
 
-    fn rows(&self, data: &Dataset) -> Result<Rows> {
-        if data.cols() != self.model.columns {
-            let message = format!("has {} columns, the model was fitted on {}", data.cols(), self.model.columns);
-            return Err(Error::argument("data", message));
-        }
-        Rows::new(self.parameters.gpu(), data.features())
-    }
-
     /// What `f` makes of the rows of each block in their heads, of which the centres come third.
     fn by_heads<'f>(
         &'f self,
@@ -121,7 +118,7 @@ impl<F: Framework> Fitted<F> {
         let (gpu, model) = (self.parameters.gpu(), &self.model);
         let centres = self.parameters.tensor(&model.centres)?;
         let mut made = Vec::new();
-        for (x, heads) in self.rows(data)?.blocks(model.block()).zip(heads.chunks(model.block())) {
+        for (x, heads) in Rows::new(gpu, data.features())?.blocks(model.block()).zip(heads.chunks(model.block())) {
             let heads = gpu.tensor(heads, [heads.len()])?;
             let tape = Tape::new(gpu);
             let own = tape.constant(&centres).gather(&heads)?;

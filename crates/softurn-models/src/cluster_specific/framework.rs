@@ -8,7 +8,7 @@ use softurn_autodiff::{Parameters, Tape, Var};
 use softurn_kernels::ops::grouped_matmul::Groups;
 use softurn_kernels::{Key, Tensor};
 
-use super::Width;
+use super::{Undecided, Width};
 use crate::Result;
 use crate::data::Dataset;
 
@@ -153,6 +153,22 @@ pub trait Framework: Clone + PartialEq + Debug + Serialize + DeserializeOwned {
         _key: Key,
     ) -> Result<Var<'t>> {
         self.losses(layers, tape, parameters, rows, None)
+    }
+
+    /// [`Framework::assignment_losses`] of rows under all heads, `[heads · rows]`, for frameworks that need no copy of the rows for each; by
+    /// default they are copied.
+    ///
+    /// # Errors
+    /// Those of the kernels.
+    fn losses_of_all_heads<'t>(
+        &self,
+        layers: &Self::Layers,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        rows: &Undecided<'_>,
+        key: Key,
+    ) -> Result<Var<'t>> {
+        self.assignment_losses(layers, tape, parameters, &rows.under_all()?, key)
     }
 
     /// The representation of each row in its head, `[rows, dimensions]`. Those of different heads are not comparable.

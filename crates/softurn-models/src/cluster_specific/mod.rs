@@ -27,6 +27,7 @@ mod params;
 #[cfg(test)]
 mod tests;
 mod training;
+mod undecided;
 mod variational;
 mod widths;
 
@@ -39,6 +40,7 @@ pub use contrastive::{Contrastive, ContrastiveLayers, Positives};
 pub use fitted::{Encoding, Fitted};
 pub use framework::{Blocks, Framework, HeadRows, Members, Reconstructs};
 pub use params::{Params, Reassignment};
+pub use undecided::Undecided;
 pub use variational::{VariationalAutoencoder, VariationalLayers};
 pub use widths::Width;
 
@@ -144,7 +146,7 @@ impl<F: Framework> ClusterSpecific<F> {
         let sizes = [data.rows(), self.params.rows_of_step(data.rows())];
         train::run(gpu, &training, &mut parameters, sizes, key, session)?;
         training.settle(&mut parameters)?;
-        let losses = training.model.assignment_losses(&parameters, &training.rows, &training.everies, Key::new(0))?;
+        let losses = training.model.assignment_losses(&parameters, &training.blocks, Key::new(0))?;
         let labels = lowest(losses.view());
         let own = labels.iter().enumerate().map(|(row, &head)| f64::from(losses[[head as usize, row]]));
         let objective = own.sum::<f64>() / data.rows() as f64;

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ndarray::{Array2, ArrayView2};
 use softurn_autodiff::{Param, Parameters, Tape, Var};
-use softurn_kernels::ops::binary::{self, Binary};
 use softurn_kernels::ops::gather;
 use softurn_kernels::ops::grouped_matmul::Groups;
 use softurn_kernels::{Gpu, Key, Tensor};
@@ -12,10 +11,11 @@ use softurn_kernels::{Gpu, Key, Tensor};
 use super::assignment::{lowest, means, refill};
 use super::framework::{Framework, HeadRows, Members};
 use super::params::{Params, Reassignment};
+use super::undecided::{Blocks, Every, less_centres};
 use crate::Result;
 use crate::clustering::kmeans::seeds;
 use crate::data::Dataset;
-use crate::train::{Batch, Losses, Objective, Phase, Rows};
+use crate::train::{Batch, Losses, Objective, Phase};
 
 /// Numbers in the widest layer of a block under all heads.
 const BLOCK: usize = 1 << 22;
@@ -39,11 +39,7 @@ impl<F: Framework> Model<F> {
 
     /// Rows less the centres of their heads, where the framework wants that.
     pub(super) fn centred(&self, centres: &Tensor, x: Tensor, heads: &Tensor) -> Result<Tensor> {
-        if !self.params.framework.centred() {
-            return Ok(x);
-        }
-        let centres = gather::forward(x.gpu(), centres, heads)?;
-        Ok(binary::forward(x.gpu(), Binary::Sub, &x, &centres)?)
+        if self.params.framework.centred() { less_centres(centres, &x, heads) } else { Ok(x) }
     }
 
     /// Rows of a block under all heads: a multiple of 64, as views of rows want.
@@ -52,73 +48,21 @@ impl<F: Framework> Model<F> {
         (BLOCK / (self.params.k * widest) / 64 * 64).max(64)
     }
 
-    /// Rows under all heads.
-    pub(super) fn under_all(&self, centres: &Tensor, x: &Tensor, every: &Every) -> Result<HeadRows> {
-        let x = self.centred(centres, gather::forward(x.gpu(), x, &every.rows)?, &every.heads)?;
-        Ok(HeadRows { x, partners: Vec::new(), heads: every.groups.clone(), index: every.heads.clone() })
-    }
-
     /// What rows choose their heads by, `[k, rows]`.
-    pub(super) fn assignment_losses(
-        &self,
-        parameters: &Parameters,
-        rows: &Rows,
-        everies: &[Every],
-        key: Key,
-    ) -> Result<Array2<f32>> {
-        let count = everies.iter().map(Every::rows).sum();
-        let (mut losses, mut start) = (Array2::zeros((self.params.k, count)), 0);
+    pub(super) fn assignment_losses(&self, parameters: &Parameters, blocks: &Blocks, key: Key) -> Result<Array2<f32>> {
+        let (framework, k) = (&self.params.framework, self.params.k);
+        let (mut losses, mut start) = (Array2::zeros((k, blocks.count())), 0);
         let centres = parameters.tensor(&self.centres)?;
-        for ((x, every), key) in rows.blocks(self.block()).zip(everies).zip(key.split_forever()) {
-            let x = x?;
-            let tape = Tape::new(x.gpu());
-            let rows = self.under_all(&centres, &x, every)?;
-            let of_block =
-                self.params.framework.assignment_losses(&self.layers, &tape, parameters, &rows, key)?.read()?;
-            let of_block =
-                Array2::from_shape_fn((self.params.k, every.rows()), |(j, i)| of_block[j * every.rows() + i]);
-            losses.slice_mut(ndarray::s![.., start..start + every.rows()]).assign(&of_block);
-            start += every.rows();
+        for (rows, key) in blocks.undecided(&centres, framework.centred()).zip(key.split_forever()) {
+            let rows = rows?;
+            let tape = Tape::new(rows.x.gpu());
+            let of_block = framework.losses_of_all_heads(&self.layers, &tape, parameters, &rows, key)?.read()?;
+            let count = of_block.len() / k;
+            let of_block = Array2::from_shape_fn((k, count), |(j, i)| of_block[j * count + i]);
+            losses.slice_mut(ndarray::s![.., start..start + count]).assign(&of_block);
+            start += count;
         }
         Ok(losses)
-    }
-}
-
-/// A number of rows under all heads.
-#[derive(Debug, Clone)]
-pub(super) struct Every {
-    /// Row and head of each, head after head.
-    pub(super) rows: Tensor,
-    pub(super) heads: Tensor,
-    pub(super) groups: Groups,
-}
-
-impl Every {
-    pub(super) fn new(gpu: &Gpu, rows: usize, heads: usize) -> Result<Self> {
-        let all = rows * heads;
-        let numbers = |number: fn(usize, usize) -> usize| -> Result<Tensor> {
-            Ok(gpu.tensor(&(0..all).map(|at| number(at, rows) as u32).collect::<Vec<u32>>(), [all])?)
-        };
-        Ok(Self {
-            rows: numbers(|at, rows| at % rows)?,
-            heads: numbers(|at, rows| at / rows)?,
-            groups: Groups::every(gpu, rows, heads)?,
-        })
-    }
-
-    /// One for each block of so many rows.
-    pub(super) fn blocks(gpu: &Gpu, rows: usize, block: usize, heads: usize) -> Result<Vec<Self>> {
-        let mut all: Vec<Self> = Vec::new();
-        for start in (0..rows).step_by(block) {
-            let rows = block.min(rows - start);
-            let again = all.first().filter(|first| first.rows() == rows).cloned();
-            all.push(again.map_or_else(|| Self::new(gpu, rows, heads), Ok)?);
-        }
-        Ok(all)
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.rows.len() / self.groups.heads()
     }
 }
 
@@ -128,8 +72,7 @@ pub(super) struct Training<'a, F: Framework> {
     pub(super) model: Model<F>,
     gpu: Gpu,
     data: &'a Dataset,
-    pub(super) rows: Rows,
-    pub(super) everies: Vec<Every>,
+    pub(super) blocks: Blocks,
     /// A batch under all heads.
     batch: Every,
     /// The heads that rows begin with; without them, those of the nearest seeds.
@@ -170,8 +113,7 @@ impl<'a, F: Framework> Training<'a, F> {
         Ok(Self {
             gpu: gpu.clone(),
             data,
-            rows: Rows::new(gpu, data.features())?,
-            everies: Every::blocks(gpu, rows, model.block(), k)?,
+            blocks: Blocks::new(gpu, data.features(), model.block(), k)?,
             batch: Every::new(gpu, params.rows_of_step(rows), k)?,
             start,
             assignment: parameters.zeros("assignment", [rows])?,
@@ -225,7 +167,7 @@ impl<'a, F: Framework> Training<'a, F> {
     /// The heads that rows choose, none of them empty where there are rows enough.
     fn choose(&self, parameters: &mut Parameters, key: Key) -> Result<Vec<u32>> {
         self.settle(parameters)?;
-        let losses = self.model.assignment_losses(parameters, &self.rows, &self.everies, key)?;
+        let losses = self.model.assignment_losses(parameters, &self.blocks, key)?;
         let mut labels = lowest(losses.view());
         refill(losses.view(), &mut labels);
         Ok(labels)
@@ -236,10 +178,11 @@ impl<'a, F: Framework> Training<'a, F> {
         let now = self.assignment(parameters)?;
         let centres = parameters.tensor(&self.model.centres)?;
         let mut start = 0;
-        let mut blocks = self.rows.blocks(self.model.block()).zip(&self.everies).map(|(x, every)| {
-            let of_block = now.labels[start..start + every.rows()].to_vec();
-            start += every.rows();
-            Ok((self.model.under_all(&centres, &x?, every)?, of_block))
+        let mut blocks = self.blocks.undecided(&centres, self.framework().centred()).map(|rows| {
+            let rows = rows?;
+            let of_block = now.labels[start..start + rows.x.shape().dims()[0]].to_vec();
+            start += of_block.len();
+            Ok((rows.under_all()?, of_block))
         });
         self.framework().settle(&self.model.layers, parameters, &mut blocks)
     }
@@ -255,11 +198,11 @@ impl<'a, F: Framework> Training<'a, F> {
         let partners = self.framework().partners(&batch.rows, members, partners_key);
         let partners = partners.into_iter().map(|rows| {
             let index = self.gpu.tensor(&rows, [rows.len()])?;
-            self.model.centred(&centres, self.rows.batch(&Batch { rows, index, done: batch.done })?, &heads)
+            self.model.centred(&centres, self.blocks.rows.batch(&Batch { rows, index, done: batch.done })?, &heads)
         });
         let rows = HeadRows {
             partners: partners.collect::<Result<_>>()?,
-            x: self.model.centred(&centres, self.rows.batch(batch)?, &heads)?,
+            x: self.model.centred(&centres, self.blocks.rows.batch(batch)?, &heads)?,
             heads: Groups::new(&self.gpu, &heads, self.model.params.k)?,
             index: heads,
         };
@@ -270,8 +213,9 @@ impl<'a, F: Framework> Training<'a, F> {
     /// taken.
     fn soft_loss<'t>(&self, tape: &'t Tape, parameters: &Parameters, batch: &Batch, key: Key) -> Result<Var<'t>> {
         let [loss_key, choice_key] = key.split();
-        let x = self.rows.batch(batch)?;
-        let rows = self.model.under_all(&parameters.tensor(&self.model.centres)?, &x, &self.batch)?;
+        let x = self.blocks.rows.batch(batch)?;
+        let centres = parameters.tensor(&self.model.centres)?;
+        let rows = self.batch.under_all(&x, self.framework().centred().then_some(&centres))?;
         let (framework, layers, k) = (self.framework(), &self.model.layers, self.model.params.k);
         let frozen = Tape::new(&self.gpu);
         let choice = framework.assignment_losses(layers, &frozen, parameters, &rows, choice_key)?.read()?;

@@ -2,11 +2,12 @@
 
 use std::f32::consts::FRAC_1_SQRT_2 as R;
 
-use ndarray::array;
+use ndarray::{Array2, array};
 use softurn_autodiff::{Parameters, Tape};
 
 use super::*;
 use crate::cluster_specific::autoencoder::Weight;
+use crate::cluster_specific::undecided::Blocks;
 use crate::cluster_specific::{Autoencoder, ClusterSpecific, Framework, Reassignment, Reconstructs};
 use crate::clustering::kmeans::KMeans;
 
@@ -203,7 +204,7 @@ fn noisy_rows_are_made_clean() {
     let data = set(LineClusters::Orthogonal);
     let method = |k: usize| ClusterSpecific::params(k, Autoencoder::new([1]).penalty(0.01)).starts(3).check().unwrap();
     let noise = softurn_kernels::ops::random::normal(gpu(), [150, 5], Key::new(9)).unwrap().read().unwrap();
-    let noisy = ndarray::Array2::from_shape_vec((150, 5), noise).unwrap().mapv(|noise| 0.1 * noise) + data.features();
+    let noisy = Array2::from_shape_vec((150, 5), noise).unwrap().mapv(|noise| 0.1 * noise) + data.features();
     let noisy = Dataset::table("noisy", noisy).unwrap();
     let error = |k: usize| method(k).fit(gpu(), &noisy, Key::new(0)).unwrap().denoising_error(&noisy, &data).unwrap();
     let (own, pooled) = (error(2), error(1));
@@ -220,4 +221,37 @@ fn settings_out_of_range_are_named() {
     says(check(Autoencoder::new([2]).shared(2)), &["shared:", "2 of 1"]);
     says(check(Autoencoder::new([2]).penalty(-1.0)), &["penalty:", "-1"]);
     says(check(Autoencoder::new([2]).noise(f32::NAN)), &["noise:", "NaN"]);
+}
+
+/// Without a copy of the rows for each head, losses are those with one; also of rows far from the origin.
+#[test]
+fn rows_choose_without_copies_for_each_head() -> Result<()> {
+    let (rows, columns, heads) = (70, 11, 3);
+    let normal = |shape: [usize; 2], seed| softurn_kernels::ops::random::normal(gpu(), shape, Key::new(seed));
+    for (case, (widths, shared)) in [(vec![4, 2], 1), (vec![5], 0), (vec![6, 5, 2], 2)].into_iter().enumerate() {
+        for (tied, relu, centred) in
+            [(false, false, true), (true, false, true), (false, true, true), (true, true, false)]
+        {
+            let framework = Autoencoder::new(widths.clone()).shared(shared).tied(tied).relu(relu).centred(centred);
+            let mut parameters = Parameters::new(gpu());
+            let layers = framework.layers(&mut parameters, [heads, columns], Key::new(case as u64))?;
+            let tape = Tape::new(gpu());
+            let x = tape.constant(&normal([rows, columns], 5)?);
+            let centres = tape.constant(&normal([heads, columns], 6)?);
+            let (x, centres) = match centred {
+                true => (x.affine(1.0, 30.0)?, centres.affine(1.0, 30.0)?),
+                false => (x, centres.affine(0.0, 0.0)?),
+            };
+            let x = Array2::from_shape_vec((rows, columns), x.read()?).unwrap();
+            let blocks = Blocks::new(gpu(), &x, rows, heads)?;
+            let undecided = blocks.undecided(centres.value(), centred).next().unwrap()?;
+            let copies = undecided.under_all()?;
+            let wanted = framework.assignment_losses(&layers, &tape, &parameters, &copies, Key::new(0))?.read()?;
+            let found = framework.losses_without_copies(&layers, &tape, &parameters, &undecided)?.read()?;
+            // Rows at 30 have a spacing of 2e-6.
+            let ratios: Vec<f32> = found.iter().zip(&wanted).map(|(found, wanted)| found / wanted).collect();
+            close(&ratios, &vec![1.0; ratios.len()], 1e-5);
+        }
+    }
+    Ok(())
 }
