@@ -17,6 +17,8 @@ pub fn studies() -> Vec<Study> {
         lines(),
         represent(),
         denoise(),
+        machines(),
+        frameworks(),
     ]
 }
 
@@ -410,6 +412,58 @@ fn denoise() -> Study {
         about: "penguins and digits from 0 to 4 with noise of 0.1: autoencoders for each cluster beside one for all rows, seeds 0 to 4; \
                 SOFTURN_DATA as in datasets",
         cells,
+        pairs: Vec::new(),
+    }
+}
+
+/// Boltzmann machines on pairs of bits, from labels of which half are noise, and from nothing with a warm-up.
+fn machines() -> Study {
+    let common = ["--data", "bit-pairs", "--k", "2", "--framework", "rbm", "--latent", "6", "--batch", "50"];
+    let mut cells = Vec::new();
+    let warm_up = ["--warm-up", "100", "--epochs", "30", "--learning-rate", "0.03", "--starts", "6"];
+    cells.extend((0..10).map(|seed| Cell::new("warm-up, best of six", seed, &common, &warm_up)));
+    for rule in ["pseudo-likelihood", "reconstruction", "free-energy-difference", "free-energy"] {
+        let start = ["--label-start", "0.5", "--deviation", "0.1"];
+        let training = ["--epochs", "260", "--hold", "20", "--learning-rate", "0.015", "--rule", rule];
+        let own = [&start[..], &training].concat();
+        cells.extend((0..3).map(|seed| Cell::new(&format!("half-noised, {rule}"), seed, &common, &own)));
+    }
+    Study {
+        name: "machines",
+        command: "represent",
+        columns: REPRESENT,
+        about: "800 rows of six pairs of bits: Boltzmann machines with a warm-up, seeds 0 to 9, and from labels of which half are noise, \
+                four rules, seeds 0 to 2",
+        cells,
+        pairs: Vec::new(),
+    }
+}
+
+/// The other frameworks on images of digits.
+fn frameworks() -> Study {
+    let [_, (set, data, k)] = labelled();
+    let own: [(&str, &[&str]); 5] = [
+        ("vae", &["--framework", "vae"]),
+        ("contrastive, positives of the cluster", &["--framework", "contrastive"]),
+        (
+            "contrastive, views",
+            &["--framework", "contrastive", "--positives", "view", "--noise", "0.2", "--dropout", "0.5"],
+        ),
+        ("contrastive, positives of the class (labels)", &["--framework", "contrastive", "--positives", "class"]),
+        ("rbm", &["--framework", "rbm"]),
+    ];
+    let common: Vec<&str> = data.iter().map(String::as_str).chain(["--k", k]).collect();
+    let cells = own.into_iter().flat_map(|(name, own)| {
+        let common = &common;
+        (0..3).map(move |seed| Cell::new(&format!("{set}, {name}"), seed, common, own)).collect::<Vec<_>>()
+    });
+    Study {
+        name: "frameworks",
+        command: "represent",
+        columns: REPRESENT,
+        about: "200 images of each digit from 0 to 4: variational autoencoders, contrastive encoders and Boltzmann machines for each cluster, \
+                seeds 0 to 2; SOFTURN_DATA as in datasets",
+        cells: cells.collect(),
         pairs: Vec::new(),
     }
 }

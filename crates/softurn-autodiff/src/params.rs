@@ -201,7 +201,7 @@ impl Parameters {
         let values: Vec<f32> = key
             .split_forever()
             .take(shape.len())
-            .map(|key| ((2.0 * unit(key) - 1.0) * f64::from(bound)) as f32)
+            .map(|key| ((2.0 * key.unit() - 1.0) * f64::from(bound)) as f32)
             .collect();
         self.create(name.into(), shape, Some(&values))
     }
@@ -225,7 +225,7 @@ impl Parameters {
             .split_forever()
             .take(shape.len())
             .map(|key| {
-                let [radius, angle] = key.split().map(unit);
+                let [radius, angle] = key.split().map(Key::unit);
                 let normal = (-2.0 * (1.0 - radius).ln()).sqrt() * (std::f64::consts::TAU * angle).cos();
                 (normal * f64::from(deviation)) as f32
             })
@@ -467,11 +467,6 @@ impl Parameters {
     pub fn gradient_norm(&self, gradients: &Gradients) -> Result<f32> {
         Ok(self.norm_squared(&self.gather(gradients)?)?.item()?.sqrt())
     }
-}
-
-/// 53 bits of a key as a number on `[0, 1)`.
-fn unit(key: Key) -> f64 {
-    (key.bits() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn require_scale(setting: &'static str, value: f32) -> Result<()> {

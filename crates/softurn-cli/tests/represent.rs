@@ -150,6 +150,12 @@ fn every_framework_runs_and_one_representation_is_the_plain_one() {
             3,
         ),
         ("rbm", format!("--data {bits} --k 2 --framework rbm --latent 4 --warm-up 1 --temperatures 1,0.5"), 3, 4),
+        (
+            "pairs",
+            "--data bit-pairs --rows 60 --k 2 --framework rbm --latent 4 --label-start 0.5 --deviation 0.1".into(),
+            3,
+            4,
+        ),
         ("images", "--data digits --rows 30 --k 2 --framework rbm --latent 4 --rule reconstruction".into(), 3, 4),
         ("plain", "--data penguins --k 1 --latent 2 --tied".into(), 1, 2),
     ] {
@@ -163,7 +169,7 @@ fn every_framework_runs_and_one_representation_is_the_plain_one() {
         assert!(records(&out, "embeddings.csv").iter().all(|code| code.len() == 2 + latent), "{name}");
         let page = read(&out, "report.html");
         check_page(&page, &["scores", "plane", "embeddings", "training", "run"]);
-        assert_eq!(page.contains("has learned from the labels"), name == "class");
+        assert_eq!(page.contains("has learned from the labels"), ["class", "pairs"].contains(&name));
         // Four filters of each of two machines.
         assert_eq!(page.matches("data:image").count(), if name == "images" { 8 } else { 0 }, "{name}");
     }
@@ -214,6 +220,11 @@ fn bad_input_names_its_argument_and_leaves_nothing_behind() {
         (format!("{lines2} --temperatures 1,1"), "--temperatures: is a setting of a --warm-up"),
         (format!("{lines2} --warm-up 2 --temperatures 1"), "--temperatures: 1 numbers, not 2"),
         (format!("{lines2} --warm-up 2 --temperatures 1,0"), "--temperatures: 0"),
+        ("--data bit-pairs --k 2 --rows 0".to_owned(), "--rows: 0"),
+        (format!("--data bit-pairs --k 2 --labels {unlabelled}"), "--labels: --data bit-pairs knows its labels"),
+        (format!("{lines2} --label-start 1.5"), "--label-start: 1.5 is not a share"),
+        (format!("--data {unlabelled} --k 1 --label-start 0"), "--label-start: there are no labels"),
+        ("--data penguins --k 2 --label-start 0".to_owned(), "--label-start: 3 classes for 2 clusters"),
         (format!("{lines2} --hold 151"), "--hold: 151 of 150 epochs"),
         (format!("{lines2} --starts 0"), "--starts: must be at least 1"),
         (format!("{lines2} --epochs 0"), "--epochs: must be at least 1"),

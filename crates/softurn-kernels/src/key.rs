@@ -40,6 +40,11 @@ impl Key {
         self.0
     }
 
+    /// 53 of the bits as a number on `[0, 1)`.
+    pub const fn unit(self) -> f64 {
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// The key with exactly these bits: the inverse of [`Key::bits`].
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)

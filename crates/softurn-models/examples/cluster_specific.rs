@@ -192,7 +192,7 @@ fn processor() -> Result<f64> {
 fn cost(gpu: &Gpu) -> Result<()> {
     // What a step costs does not depend on the values.
     let values = Array2::from_shape_fn((1000, 784), |(row, column)| ((row * 31 + column * 17) % 97) as f32 / 97.0);
-    let (data, epochs) = (Dataset::table("rows", values)?, 60);
+    let (data, epochs) = (Dataset::table("rows", values)?, 150);
     for widths in [vec![2, 1], vec![128, 8]] {
         let whole = Autoencoder::new(widths.clone());
         let cases = [
@@ -205,7 +205,7 @@ fn cost(gpu: &Gpu) -> Result<()> {
         ];
         // The least of several rounds in turns: other work on the machine only adds.
         let mut steps = [f64::INFINITY; 6];
-        for _ in 0..5 {
+        for _ in 0..3 {
             for ((_, k, framework, every), step) in cases.iter().zip(&mut steps) {
                 let params = ClusterSpecific::params(*k, framework.clone()).steps_per_assignment(*every);
                 let seconds = |epochs: usize| -> Result<f64> {

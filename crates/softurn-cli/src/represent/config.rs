@@ -19,7 +19,10 @@ const MADE: [(&str, LineClusters); 4] = [
     ("lines-3d", LineClusters::Lines3d),
 ];
 
-/// The made set of that name.
+/// The word after `--data` that stands for bits of which only pairs say something.
+pub const BIT_PAIRS: &str = "bit-pairs";
+
+/// The made clusters along lines of that name.
 pub fn made(data: &str) -> Option<LineClusters> {
     MADE.into_iter().find(|(name, _)| *name == data).map(|(_, set)| set)
 }
@@ -91,8 +94,8 @@ pub enum Reassignment {
 #[serde(deny_unknown_fields)]
 #[group(skip)]
 pub struct Settings {
-    /// Data set: `digits`, `penguins`, made clusters along lines (`parallel-line`, `orthogonal`, `triangle`, `lines-3d`), or an idx, npy,
-    /// npz or csv file (idx and csv also as .gz)
+    /// Data set: `digits`, `penguins`, made clusters along lines (`parallel-line`, `orthogonal`, `triangle`, `lines-3d`), `bit-pairs` (drawn
+    /// by the seed, 800 rows unless --rows says otherwise), or an idx, npy, npz or csv file (idx and csv also as .gz)
     #[arg(long, value_name = "NAME|FILE[:ARRAY]", help_heading = "Input")]
     pub data: Option<String>,
     /// True labels, for the final scores and for --classes
@@ -195,6 +198,10 @@ pub struct Settings {
     /// First epochs in which no row changes its cluster [default: 0]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub hold: Option<usize>,
+    /// Rows begin in the cluster of their class, but for this share, which begin in any: learns from the labels [default: they begin in that
+    /// of the nearest of k rows]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    pub label_start: Option<f64>,
     /// Epochs before the others in which rows learn in all clusters, most where their loss is low [default: 0]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub warm_up: Option<usize>,
@@ -280,6 +287,8 @@ pub struct Config {
     pub reassignment: Reassignment,
     /// First epochs without choices.
     pub hold: usize,
+    /// Share of the rows that do not begin in the cluster of their class.
+    pub label_start: Option<f64>,
     /// Epochs of the warm-up.
     pub warm_up: usize,
     /// Its temperatures.
@@ -327,6 +336,7 @@ impl Configuration for Config {
         "steps_per_assignment",
         "reassignment",
         "hold",
+        "label_start",
         "warm_up",
         "temperatures",
         "seed",
@@ -401,7 +411,7 @@ impl Configuration for Config {
         if self.labels.is_some() && self.label_column.is_some() {
             return Err(Failure::bad_input("--label-column", "cannot be used together with --labels"));
         }
-        if made(&self.data).is_some() {
+        if made(&self.data).is_some() || self.data == BIT_PAIRS {
             let known = [("labels", self.labels.is_some()), ("label_column", self.label_column.is_some())];
             if let Some((key, _)) = known.into_iter().find(|(_, set)| *set) {
                 return Err(Failure::bad_input(flag(key), format!("--data {} knows its labels", self.data)));
@@ -452,6 +462,9 @@ impl Configuration for Config {
         if let Some(share) = self.dropout.filter(|share| !(0.0..1.0).contains(share)) {
             return Err(Failure::bad_input("--dropout", format!("{share} is not a share from 0 to below 1")));
         }
+        if let Some(share) = self.label_start.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(Failure::bad_input("--label-start", format!("{share} is not a share from 0 to 1")));
+        }
         if self.threshold.is_some_and(|threshold| !threshold.is_finite()) {
             return Err(Failure::bad_input("--threshold", "must be a number"));
         }
@@ -475,6 +488,11 @@ impl Configuration for Config {
 }
 
 impl Config {
+    /// Whether labels are looked at for more than scores.
+    pub fn uses_labels(&self) -> bool {
+        self.positives == Some(Positives::Class) || self.label_start.is_some()
+    }
+
     /// So many clusters of a framework.
     ///
     /// # Errors

@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use serde::Serialize;
-use softurn::autodiff::Param;
 use softurn::cluster_specific::{
     self as models, Autoencoder, BoltzmannMachine, Contrastive, Fitted, VariationalAutoencoder,
 };
@@ -32,8 +31,9 @@ use crate::settings::Configuration;
 use crate::training::{Trainer, epochs, failure, phases, run_of, totals};
 use config::{Config, Framework, made};
 
-/// The children of the seed's key: for noise, for the single model, for the wider one, and for k-means.
+/// The children of the seed's key: for noise, for the start, for the single model, for the wider one, and for k-means.
 const NOISE: u64 = 0x6e6f_6973;
+const START: u64 = 0x7374_6172;
 const SINGLE: u64 = 0x7369_6e67;
 const WIDE: u64 = 0x7769_6465;
 const KMEANS: u64 = 0x6b6d_6561;
@@ -247,6 +247,7 @@ fn run<F: Shown>(
         method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     }
     let noisy = rows::with_noise(config, &gpu, &data, key.child(NOISE))?;
+    let start = rows::start(config, &data, key.child(START))?;
     let job = Job { config, gpu: &gpu, data: &data, noisy };
 
     let mut trainer = Trainer::new(&args.run, stop);
@@ -255,8 +256,10 @@ fn run<F: Shown>(
     let mut starts = Vec::new();
     let fitted = best_by(config.starts, key, Fitted::objective, |key| {
         let number = (config.starts > 1).then_some(starts.len() + 1);
-        let fitted = trainer
-            .train(&dir, config.hash(), data.rows(), number, |session| method.fit_with(&gpu, &data, key, session))?;
+        let fitted = trainer.train(&dir, config.hash(), data.rows(), number, |session| match &start {
+            Some(start) => method.fit_from(&gpu, &data, start, key, session),
+            None => method.fit_with(&gpu, &data, key, session),
+        })?;
         starts.push(Start { objective: fitted.objective(), ari: scores(fitted.labels(), &data).ari });
         Ok(fitted)
     });
@@ -264,7 +267,7 @@ fn run<F: Shown>(
     let (fitted, _) = fitted.map_err(failure)?;
     fitted.save(dir.file(MODEL)).map_err(failure)?;
     let mut restored = Vec::new();
-    let (mut model, made) = job.model(&fitted, &framework(latent), epochs(&dir)?)?;
+    let (mut model, made) = job.model(&fitted, epochs(&dir)?)?;
     model.scores = scores(fitted.labels(), &data);
     restored.extend(made);
     let mut all = vec![model];
@@ -277,7 +280,7 @@ fn run<F: Shown>(
             trainer.train_aside(data.rows(), &mut epochs, |session| method.fit_with(&gpu, &data, key, session))
         });
         let (fitted, _) = fitted.map_err(failure)?;
-        let (mut model, made) = job.model(&fitted, &framework(latent), epochs)?;
+        let (mut model, made) = job.model(&fitted, epochs)?;
         let code = fitted.encode(&data).map_err(failure)?.code;
         let code = rows::remade(&data, code, None)?;
         model.scores = job.clustered(String::new(), &code, key.child(child).child(KMEANS))?.scores;
@@ -299,12 +302,7 @@ struct Found {
 
 impl Job<'_> {
     /// A fitted model in figures, without scores, and what it makes of noisy rows.
-    fn model<F: Shown>(
-        &self,
-        fitted: &Fitted<F>,
-        framework: &F,
-        mut epochs: Vec<f64>,
-    ) -> Result<(Model, Option<Array2<f32>>)> {
+    fn model<F: Shown>(&self, fitted: &Fitted<F>, mut epochs: Vec<f64>) -> Result<(Model, Option<Array2<f32>>)> {
         let restored = match &self.noisy {
             Some(noisy) => F::restored(fitted, noisy).map_err(failure)?,
             None => None,
@@ -319,7 +317,7 @@ impl Job<'_> {
             name: format!("{heads} {} of {}", name_of(self.config.framework), code.ncols()),
             kmeans: false,
             scores: Scores::default(),
-            parameters: Some(parameters(fitted, framework)),
+            parameters: Some(fitted.parameter_count()),
             denoising_error: restored.as_ref().map(|restored| squared_error(restored, self.data.features())),
             seconds: epochs.iter().sum(),
             epoch_seconds: epochs.get(epochs.len() / 2).copied(),
@@ -364,7 +362,7 @@ impl Job<'_> {
             image,
             k: config.k,
             framework: name_of(config.framework).into(),
-            uses_labels: config.positives == Some(config::Positives::Class),
+            uses_labels: config.uses_labels(),
             starts: starts.clone(),
             models: models.clone(),
             noise: config.denoise.zip(noisy.as_ref().map(|noisy| squared_error(noisy.features(), data.features()))),
@@ -456,16 +454,6 @@ fn embeddings(clusters: &[u32], code: &Array2<f32>) -> Result<Vec<u8>> {
         text.push('\n');
     }
     Ok(text.into_bytes())
-}
-
-/// Numbers that a model has learned: no assignment, and no centres where there are none.
-fn parameters<F: Shown>(fitted: &Fitted<F>, framework: &F) -> usize {
-    let learned = |param: &&Param| match param.name() {
-        "assignment" | "chosen" | "contrast" => false,
-        "centres" => framework.centred(),
-        _ => true,
-    };
-    fitted.parameters().iter().filter(learned).map(|param| param.shape().len()).sum()
 }
 
 /// The rows that a picture shows: all, or so many at even distances.

@@ -1,14 +1,17 @@
 //! The rows of a run: which ones, how they are scaled, and what noise does to them.
 
 use ndarray::Array2;
-use softurn::data::{Dataset, Labels};
+use softurn::data::{self, Dataset, ImageShape, Labels};
 use softurn::kernels::ops::random;
 use softurn::{Gpu, Key};
 
-use super::config::{Config, Framework, Scale, made};
+use super::config::{BIT_PAIRS, Config, Framework, Scale, made};
 use crate::failure::{Failure, Result};
 use crate::run::{bad, load_rows, with_labels};
 use crate::training::failure;
+
+/// Rows of `--data bit-pairs`.
+const PAIRS: usize = 800;
 
 /// Rows as the model takes them.
 ///
@@ -18,6 +21,9 @@ pub fn load(config: &Config) -> Result<Dataset> {
     let data = match (made(&config.data), config.rows) {
         (Some(set), Some(rows)) => set.dataset().and_then(|data| data.take_rows(rows)).map_err(bad)?,
         (Some(set), None) => set.dataset().map_err(bad)?,
+        (None, rows) if config.data == BIT_PAIRS => {
+            data::bit_pairs(rows.unwrap_or(PAIRS), Key::new(config.seed)).map_err(bad)?
+        }
         (None, rows) => load_rows(&config.data, config.label_column.as_deref(), rows, None)?,
     };
     let data = chosen(with_labels(data, config.labels.as_deref())?, config)?;
@@ -82,7 +88,7 @@ fn chosen(data: Dataset, config: &Config) -> Result<Dataset> {
 ///
 /// # Errors
 /// Values that are not finite.
-pub fn remade(data: &Dataset, values: Array2<f32>, image: Option<softurn::data::ImageShape>) -> Result<Dataset> {
+pub fn remade(data: &Dataset, values: Array2<f32>, image: Option<ImageShape>) -> Result<Dataset> {
     let made = match image {
         Some(shape) => Dataset::images(data.name(), values, shape),
         None => Dataset::table(data.name(), values),
@@ -114,4 +120,24 @@ pub fn with_noise(config: &Config, gpu: &Gpu, data: &Dataset, key: Key) -> Resul
     let noise = Array2::from_shape_fn((shape[0], shape[1]), |(i, j)| noise[i * shape[1] + j] * deviation as f32);
     // Pixels with noise are no pixels: some are negative.
     remade(data, data.features() + &noise, None).map(Some)
+}
+
+/// The clusters that rows begin in by `--label-start`, where it is given.
+///
+/// # Errors
+/// Bad input.
+pub fn start(config: &Config, data: &Dataset, key: Key) -> Result<Option<Vec<u32>>> {
+    let Some(share) = config.label_start else { return Ok(None) };
+    let flag = "--label-start";
+    let Some(labels) = data.labels() else {
+        return Err(Failure::bad_input(flag, "there are no labels to begin with"));
+    };
+    if labels.classes() > config.k {
+        return Err(Failure::bad_input(flag, format!("{} classes for {} clusters", labels.classes(), config.k)));
+    }
+    let begins = |(&label, key): (&u32, Key)| {
+        let [any, cluster] = key.split();
+        if any.unit() < share { (cluster.unit() * config.k as f64) as u32 } else { label }
+    };
+    Ok(Some(labels.ids().iter().zip(key.split_forever()).map(begins).collect()))
 }

@@ -150,6 +150,7 @@ impl Grouped {
 impl Framework for Contrastive {
     type Layers = ContrastiveLayers;
     const NAME: &'static str = "cluster_specific.contrastive";
+    const STATE: &'static [&'static str] = &["contrast"];
 
     fn check(&self) -> Result<()> {
         if self.dimensions == 0 {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ndarray::Array2;
-use softurn_autodiff::{Parameters, Tape, Var};
+use softurn_autodiff::{Param, Parameters, Tape, Var};
 use softurn_kernels::ops::grouped_matmul::Groups;
 use softurn_kernels::{Gpu, Key};
 
@@ -51,6 +51,16 @@ impl<F: Framework> Fitted<F> {
     /// All parameters: those of the framework and `centres`.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// Numbers that were learned: the parameters of the framework, and the centres where there are any.
+    pub fn parameter_count(&self) -> usize {
+        let learned = |param: &&Param| match param.name() {
+            "assignment" | "chosen" => false,
+            "centres" => self.params().framework.centred(),
+            name => !F::STATE.contains(&name),
+        };
+        self.parameters.iter().filter(learned).map(|param| param.shape().len()).sum()
     }
 
     /// The head of every row that was fitted, each less than `k`: what [`Fitted::predict`] says of them.

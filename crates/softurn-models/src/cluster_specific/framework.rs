@@ -95,6 +95,9 @@ pub trait Framework: Clone + PartialEq + Debug + Serialize + DeserializeOwned {
     /// How saved models are told apart.
     const NAME: &'static str;
 
+    /// The names of parameters that no gradient learns, as [`Framework::settle`] keeps them; by default there are none.
+    const STATE: &'static [&'static str] = &[];
+
     /// Checks the settings that do not depend on data; by default there is nothing to check.
     ///
     /// # Errors

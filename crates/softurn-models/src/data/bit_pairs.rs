@@ -24,9 +24,7 @@ const FLIPPED: f64 = 0.02;
 /// ```
 pub fn bit_pairs(rows: usize, key: Key) -> Result<Dataset, DataError> {
     let [first_key, flip_key] = key.split();
-    let unit = |key: Key, row: usize, at: usize| {
-        (key.child(row as u64).child(at as u64).bits() >> 11) as f64 / (1u64 << 53) as f64
-    };
+    let unit = |key: Key, row: usize, at: usize| key.child(row as u64).child(at as u64).unit();
     let unlike = |row: usize| row >= rows / 2;
     let bits = Array2::from_shape_fn((rows, 2 * PAIRS), |(row, column)| {
         let first = unit(first_key, row, column / 2) < 0.5;

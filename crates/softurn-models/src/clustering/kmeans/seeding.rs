@@ -31,8 +31,7 @@ pub(super) fn seed(gpu: &Gpu, rows: &Rows, squared_norms: &[f32], k: usize, keys
     let owners: Vec<u32> = (0..(keys.len() * trials) as u32).map(|candidate| candidate / trials as u32).collect();
     let owners = gpu.tensor(&owners, [owners.len()])?;
 
-    let uniform =
-        |start: usize, draw: usize| (keys[start].child(draw as u64).bits() >> 11) as f64 / (1u64 << 53) as f64;
+    let uniform = |start: usize, draw: usize| keys[start].child(draw as u64).unit();
     let first = |start| vec![((uniform(start, 0) * rows.len() as f64) as u32).min(rows.len() as u32 - 1)];
     let mut chosen: Vec<Vec<u32>> = (0..keys.len()).map(first).collect();
     // For each part of the rows, `[starts, rows of the part]`.
