@@ -298,42 +298,6 @@ pub struct Config {
 impl Configuration for Config {
     type Settings = Settings;
 
-    const KEYS: &'static [&'static str] = &[
-        "data",
-        "labels",
-        "label_column",
-        "kind",
-        "rows",
-        "keep",
-        "k",
-        "method",
-        "prior",
-        "pretraining",
-        "start",
-        "channels",
-        "hidden",
-        "latent",
-        "crop",
-        "noise",
-        "loss",
-        "sizes",
-        "lambda",
-        "gamma",
-        "consistency",
-        "starts",
-        "weights",
-        "beta",
-        "delta",
-        "covariance",
-        "reconstruction",
-        "epochs",
-        "pretrain_epochs",
-        "batch",
-        "learning_rate",
-        "temperature",
-        "seed",
-        "adapter",
-    ];
     const REQUIRED: &'static [&'static str] = &["data", "k"];
 
     /// It depends on the method, and on whether its model is linear.

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use clap::{Args, Command};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -15,12 +16,16 @@ use crate::rundir;
 /// The resolved settings of a command: every value that decides the result of a run. Keys are the flags with underscores.
 pub trait Configuration: Serialize + DeserializeOwned {
     /// What a person wrote, in flags or in a file; what is absent falls back to the next layer.
-    type Settings: Serialize + DeserializeOwned;
+    type Settings: Args + Serialize + DeserializeOwned;
 
-    /// All keys, in the order of the struct.
-    const KEYS: &'static [&'static str];
     /// Keys without a default.
     const REQUIRED: &'static [&'static str];
+
+    /// All keys, in the order of the struct: the flags.
+    fn keys() -> Vec<String> {
+        let command = Self::Settings::augment_args(Command::new(""));
+        command.get_arguments().map(|argument| argument.get_id().to_string()).collect()
+    }
 
     /// What stands where `given` says nothing.
     fn defaults(given: &Table) -> Self::Settings;
@@ -91,11 +96,11 @@ pub trait Configuration: Serialize + DeserializeOwned {
     fn check_same(&self, stored: &Self) -> Result<()> {
         let (now, then) = (table_of(self)?, table_of(stored)?);
         let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
-        for key in Self::KEYS {
-            if now.get(*key) != then.get(*key) {
-                let (now, then) = (show(now.get(*key)), show(then.get(*key)));
+        for key in Self::keys() {
+            if now.get(&key) != then.get(&key) {
+                let (now, then) = (show(now.get(&key)), show(then.get(&key)));
                 return Err(Failure::bad_input(
-                    flag(key),
+                    flag(&key),
                     format!("{now} differs from {then} in the run to resume; a resumed run keeps its configuration"),
                 ));
             }
@@ -111,7 +116,10 @@ pub trait Configuration: Serialize + DeserializeOwned {
     /// Keys and values as the report's table shows them.
     fn rows_of_table(&self) -> Vec<(String, String)> {
         let table = table_of(self).unwrap_or_default();
-        Self::KEYS.iter().filter_map(|key| table.get(*key).map(|value| (key.to_string(), value.to_string()))).collect()
+        Self::keys()
+            .into_iter()
+            .filter_map(|key| table.get(&key).map(|value| (key.clone(), value.to_string())))
+            .collect()
     }
 
     /// SHA-256 of [`Configuration::to_toml`] in hexadecimal: what a checkpoint remembers of its configuration.
@@ -176,9 +184,10 @@ fn read_settings<C: Configuration>(argument: &str, path: &Path) -> Result<Table>
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         Failure::bad_input(argument, format!("{place}, line {line}: {}", error.message()))
     })?;
+    let known = C::keys();
     // Key by key, because the deserializer's message does not say which key has the wrong type.
     for (key, value) in &table {
-        if !C::KEYS.contains(&key.as_str()) {
+        if !known.contains(key) {
             return Err(Failure::bad_input(argument, format!("{place}: unknown key `{key}`")));
         }
         let single = Table::from_iter([(key.clone(), value.clone())]);

@@ -151,24 +151,6 @@ pub struct Config {
 impl Configuration for Config {
     type Settings = Settings;
 
-    const KEYS: &'static [&'static str] = &[
-        "data",
-        "factors",
-        "factor_sizes",
-        "reduce",
-        "shared",
-        "model",
-        "averaging",
-        "counting",
-        "latent",
-        "beta",
-        "steps",
-        "batch",
-        "learning_rate",
-        "temperature",
-        "seed",
-        "adapter",
-    ];
     const REQUIRED: &'static [&'static str] = &["data", "shared"];
 
     fn defaults(given: &Table) -> Settings {

@@ -302,46 +302,6 @@ pub struct Config {
 impl Configuration for Config {
     type Settings = Settings;
 
-    const KEYS: &'static [&'static str] = &[
-        "data",
-        "labels",
-        "label_column",
-        "scale",
-        "rows",
-        "classes",
-        "per_class",
-        "k",
-        "framework",
-        "hidden",
-        "latent",
-        "shared",
-        "relu",
-        "tied",
-        "centred",
-        "penalty",
-        "denoise",
-        "beta",
-        "noise",
-        "positives",
-        "dropout",
-        "normalised",
-        "threshold",
-        "gibbs_steps",
-        "rule",
-        "deviation",
-        "starts",
-        "epochs",
-        "batch",
-        "learning_rate",
-        "steps_per_assignment",
-        "reassignment",
-        "hold",
-        "label_start",
-        "warm_up",
-        "temperatures",
-        "seed",
-        "adapter",
-    ];
     const REQUIRED: &'static [&'static str] = &["data", "k"];
 
     fn defaults(given: &Table) -> Settings {

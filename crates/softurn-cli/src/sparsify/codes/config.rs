@@ -220,34 +220,6 @@ pub struct Config {
 impl Configuration for Config {
     type Settings = Settings;
 
-    const KEYS: &'static [&'static str] = &[
-        "data",
-        "labels",
-        "label_column",
-        "kind",
-        "rows",
-        "held_out",
-        "size",
-        "bound",
-        "code",
-        "magnitudes",
-        "decoder",
-        "hidden",
-        "likelihood",
-        "noise",
-        "prior_ratio",
-        "choice",
-        "penalty",
-        "trainer",
-        "ramp",
-        "boost",
-        "atom_scale",
-        "batch",
-        "epochs",
-        "learning_rate",
-        "seed",
-        "adapter",
-    ];
     const REQUIRED: &'static [&'static str] = &["data", "size"];
 
     fn defaults(given: &Table) -> Settings {

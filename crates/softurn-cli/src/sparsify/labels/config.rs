@@ -127,22 +127,6 @@ pub struct Config {
 impl Configuration for Config {
     type Settings = Settings;
 
-    const KEYS: &'static [&'static str] = &[
-        "data",
-        "loss",
-        "count",
-        "bound",
-        "zero_class",
-        "hidden",
-        "dropout",
-        "validation",
-        "batch",
-        "epochs",
-        "learning_rate",
-        "temperature",
-        "seed",
-        "adapter",
-    ];
     const REQUIRED: &'static [&'static str] = &["data"];
 
     fn defaults(given: &Table) -> Settings {
