@@ -255,7 +255,7 @@ pub struct RunArgs {
 }
 
 /// Rows of a data set, and the adapter for what is done with them.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RowsArgs {
     /// Data set: `digits`, or an idx, npy, npz or csv file (idx and csv also as .gz)
     #[arg(long, value_name = "digits|FILE[:ARRAY]")]
@@ -273,10 +273,11 @@ pub struct RowsArgs {
 
 /// Assign new rows to the groups of a saved model.
 ///
-/// Writes a csv file of row, group and the group's probability. Rows are scaled as those were that the model was fitted on.
+/// Writes a csv file of row, group and the group's probability, or, of a run of `softurn represent`, row, cluster and what the cluster
+/// makes of the row. Rows are scaled as those were that the model was fitted on.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Run directory of `softurn cluster`, or the model.safetensors in it
+    /// Run directory of `softurn cluster` or `softurn represent`, or the model.safetensors of the former
     #[arg(long, value_name = "DIR|FILE")]
     pub model: PathBuf,
     /// What to read, and where to work.

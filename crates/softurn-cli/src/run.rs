@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use ndarray::Array2;
 use softurn::data::{self, Dataset};
 use softurn::metrics;
-use softurn::{Gpu, GpuConfig, Key};
+use softurn::{Error, Gpu, GpuConfig, Key};
 
 use crate::args::ClusterArgs;
 use crate::config::{Config, Kind};
@@ -66,6 +66,14 @@ pub fn load_rows(data: &str, label_column: Option<&str>, rows: Option<usize>, ki
             Err(Failure::bad_input("--kind", format!("{} holds images", data.name())))
         }
         Some(Kind::Table) | None => Ok(data),
+    }
+}
+
+/// The failure of a saved model, or of what was asked of it.
+pub fn of_model(error: Error) -> Failure {
+    match error {
+        Error::ModelFile { .. } => Failure::bad_input("--model", error),
+        other => failure(other),
     }
 }
 

@@ -27,6 +27,8 @@ pub const ASSIGNMENTS: &str = "assignments.csv";
 pub const PAIRS: &str = "pairs.csv";
 /// What its head makes of each row.
 pub const EMBEDDINGS: &str = "embeddings.csv";
+/// What the columns of the data were rescaled by: less the first number, over the second.
+pub const SCALING: &str = "scaling.csv";
 /// The active features of each row.
 pub const CODES: &str = "codes.csv";
 /// Predicted and true labels of each row that was scored.

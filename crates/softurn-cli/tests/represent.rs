@@ -8,7 +8,7 @@ mod runs;
 use std::fs;
 use std::path::Path;
 
-use common::{read, succeed};
+use common::{read, run, succeed};
 use runs::{cells, check_page, kill_and_resume, number, refuses, summary, without_times};
 use serde_json::Value;
 
@@ -170,9 +170,35 @@ fn every_framework_runs_and_one_representation_is_the_plain_one() {
         let page = read(&out, "report.html");
         check_page(&page, &["scores", "plane", "embeddings", "training", "run"]);
         assert_eq!(page.contains("has learned from the labels"), ["class", "pairs"].contains(&name));
+        // The saved model says the same of the same rows.
+        let given = |flag| words.split(' ').skip_while(|&word| word != flag).take(2).collect::<Vec<_>>().join(" ");
+        let of_model = format!("predict --model {} {} {}", out.display(), given("--data"), given("--rows"));
+        let again = folder.path().join(format!("{name}.csv"));
+        succeed(of_model.trim_end(), &again);
+        assert_eq!(fs::read_to_string(&again).expect("representations"), read(&out, "embeddings.csv"), "{name}");
         // Four filters of each of two machines.
         assert_eq!(page.matches("data:image").count(), if name == "images" { 8 } else { 0 }, "{name}");
     }
+    // Rows are rescaled as those of the fit were, also where they are few.
+    let vae = folder.path().join("vae");
+    let few = folder.path().join("few.csv");
+    succeed(&format!("predict --model {} --data penguins --rows 3", vae.display()), &few);
+    let few = fs::read_to_string(few).expect("representations");
+    assert_eq!(few.lines().count(), 4);
+    for (few, all) in few.lines().zip(read(&vae, "embeddings.csv").lines()) {
+        let [few, all]: [Vec<f64>; 2] =
+            [few, all].map(|line| line.split(',').map(|cell| cell.parse().unwrap_or(0.0)).collect());
+        assert!(few.iter().zip(&all).all(|(few, all)| (few - all).abs() < 1e-4), "{few:?}: {all:?}");
+    }
+    let refused = |data: &str, wanted: &str| {
+        let output = run(&format!("predict --model {} --data {data}", vae.display()), &folder.path().join("no.csv"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && errors.contains(wanted), "{errors}");
+    };
+    refused("iris.csv", "--data: cannot open");
+    refused("parallel-line", "--data: has 5 columns, the model was fitted on 4");
+    fs::write(vae.join("scaling.csv"), "less,over\n1,x\n").expect("written");
+    refused("penguins", "--model: ");
 }
 
 #[test]

@@ -27,6 +27,11 @@ pub fn made(data: &str) -> Option<LineClusters> {
     MADE.into_iter().find(|(name, _)| *name == data).map(|(_, set)| set)
 }
 
+/// Whether rows are made, with labels, and not read.
+pub fn is_made(data: &str) -> bool {
+    made(data).is_some() || data == BIT_PAIRS
+}
+
 /// What each cluster has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -371,7 +376,7 @@ impl Configuration for Config {
         if self.labels.is_some() && self.label_column.is_some() {
             return Err(Failure::bad_input("--label-column", "cannot be used together with --labels"));
         }
-        if made(&self.data).is_some() || self.data == BIT_PAIRS {
+        if is_made(&self.data) {
             let known = [("labels", self.labels.is_some()), ("label_column", self.label_column.is_some())];
             if let Some((key, _)) = known.into_iter().find(|(_, set)| *set) {
                 return Err(Failure::bad_input(flag(key), format!("--data {} knows its labels", self.data)));

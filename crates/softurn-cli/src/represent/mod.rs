@@ -4,7 +4,7 @@ pub mod config;
 mod rows;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -20,13 +20,13 @@ use softurn::data::Dataset;
 use softurn::metrics;
 use softurn::{Gpu, Key};
 
-use crate::args::RepresentArgs;
+use crate::args::{RepresentArgs, RowsArgs};
 use crate::failure::{Failure, Result};
 use crate::report::format::{score, seconds, significant, thousands};
 use crate::report::represent::{Embedding, Example, Line, Parts, Plane, RepresentReport, render};
 use crate::report::{Scores, Truth, pca};
-use crate::run::{matching, open};
-use crate::rundir::{EMBEDDINGS, MODEL, REPORT, RunDir};
+use crate::run::{matching, of_model, open};
+use crate::rundir::{CONFIG, EMBEDDINGS, MODEL, REPORT, RunDir, SCALING};
 use crate::settings::Configuration;
 use crate::training::{Trainer, epochs, failure, phases, run_of, totals};
 use config::{Config, Framework, made};
@@ -217,6 +217,33 @@ pub fn represent(args: &RepresentArgs, stop: &AtomicBool) -> Result<Summary> {
     }
 }
 
+/// What a run's model makes of new rows, a table like [`EMBEDDINGS`], and the rows; none where the folder holds no such run.
+///
+/// # Errors
+/// Bad input, and a device that fails.
+pub fn predict(folder: &Path, rows: &RowsArgs) -> Result<Option<(Vec<u8>, Dataset)>> {
+    // Another command's settings do not pass for these.
+    let Ok(stored) = Config::read(&folder.join(CONFIG)) else { return Ok(None) };
+    let RowsArgs { data, label_column, rows, adapter } = rows.clone();
+    let read = Config { data, labels: None, label_column, rows, classes: None, per_class: None, adapter, ..stored };
+    let columns = rows::scaling(&folder.join(SCALING))?;
+    let data = rows::load_like(&read, columns.as_deref())?;
+    let gpu = open(read.adapter.as_deref())?;
+    let path = folder.join(MODEL);
+    let table = match read.framework {
+        Framework::Autoencoder => represented::<Autoencoder>(&gpu, &path, &data),
+        Framework::Vae => represented::<VariationalAutoencoder>(&gpu, &path, &data),
+        Framework::Contrastive => represented::<Contrastive>(&gpu, &path, &data),
+        Framework::Rbm => represented::<BoltzmannMachine>(&gpu, &path, &data),
+    };
+    Ok(Some((table?, data)))
+}
+
+fn represented<F: models::Framework>(gpu: &Gpu, path: &Path, data: &Dataset) -> Result<Vec<u8>> {
+    let encoding = Fitted::<F>::load(gpu, path).and_then(|fitted| fitted.encode(data)).map_err(of_model)?;
+    embeddings(&encoding.heads, &encoding.code)
+}
+
 /// Rows, with noise where it is to be taken from them, and the device.
 struct Job<'a> {
     config: &'a Config,
@@ -231,7 +258,7 @@ fn run<F: Shown>(
     config: &Config,
     framework: impl Fn(usize) -> F,
 ) -> Result<Summary> {
-    let data = rows::load(config)?;
+    let (data, columns) = rows::load(config)?;
     let gpu = open(config.adapter.as_deref())?;
     let (k, latent, key) = (config.k, config.latent, Key::new(config.seed));
     let method = config.method(k, framework(latent))?;
@@ -266,6 +293,9 @@ fn run<F: Shown>(
     trainer.written()?;
     let (fitted, _) = fitted.map_err(failure)?;
     fitted.save(dir.file(MODEL)).map_err(failure)?;
+    if let Some(columns) = columns {
+        dir.write(SCALING, &rows::written(&columns))?;
+    }
     let mut restored = Vec::new();
     let (mut model, made) = job.model(&fitted, epochs(&dir)?)?;
     model.scores = scores(fitted.labels(), &data);

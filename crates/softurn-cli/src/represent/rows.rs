@@ -1,11 +1,13 @@
 //! The rows of a run: which ones, how they are scaled, and what noise does to them.
 
+use std::path::Path;
+
 use ndarray::Array2;
 use softurn::data::{self, Dataset, ImageShape, Labels};
 use softurn::kernels::ops::random;
 use softurn::{Gpu, Key};
 
-use super::config::{BIT_PAIRS, Config, Framework, Scale, made};
+use super::config::{BIT_PAIRS, Config, Framework, Scale, is_made, made};
 use crate::failure::{Failure, Result};
 use crate::run::{bad, load_rows, with_labels};
 use crate::training::failure;
@@ -13,11 +15,33 @@ use crate::training::failure;
 /// Rows of `--data bit-pairs`.
 const PAIRS: usize = 800;
 
-/// Rows as the model takes them.
+/// Rows as the model takes them, and what their columns were rescaled by, where they were.
 ///
 /// # Errors
 /// Bad input.
-pub fn load(config: &Config) -> Result<Dataset> {
+pub fn load(config: &Config) -> Result<(Dataset, Option<Vec<[f64; 2]>>)> {
+    let data = read(config)?;
+    if data.image().is_some() && config.scale.is_some() {
+        return Err(Failure::bad_input("--scale", format!("{} holds images", data.name())));
+    }
+    let unscaled = data.image().is_some() || config.framework == Framework::Rbm || is_made(&config.data);
+    let columns = match config.scale.unwrap_or(if unscaled { Scale::None } else { Scale::Deviation }) {
+        Scale::None => None,
+        Scale::Deviation => Some(data.deviations()),
+        Scale::Maximum => Some(data.maxima()),
+    };
+    Ok((taken(config, &data, columns.as_deref())?, columns))
+}
+
+/// Other rows, rescaled by what those of a run were.
+///
+/// # Errors
+/// Bad input.
+pub fn load_like(config: &Config, columns: Option<&[[f64; 2]]>) -> Result<Dataset> {
+    taken(config, &read(config)?, columns)
+}
+
+fn read(config: &Config) -> Result<Dataset> {
     let data = match (made(&config.data), config.rows) {
         (Some(set), Some(rows)) => set.dataset().and_then(|data| data.take_rows(rows)).map_err(bad)?,
         (Some(set), None) => set.dataset().map_err(bad)?,
@@ -26,24 +50,12 @@ pub fn load(config: &Config) -> Result<Dataset> {
         }
         (None, rows) => load_rows(&config.data, config.label_column.as_deref(), rows, None)?,
     };
-    let data = chosen(with_labels(data, config.labels.as_deref())?, config)?;
-    if data.image().is_some() && config.scale.is_some() {
-        return Err(Failure::bad_input("--scale", format!("{} holds images", data.name())));
-    }
-    let rbm = config.framework == Framework::Rbm;
-    let unscaled = data.image().is_some() || rbm || made(&config.data).is_some();
-    let data = match config.scale.unwrap_or(if unscaled { Scale::None } else { Scale::Deviation }) {
-        Scale::None => data,
-        Scale::Deviation => data.standardized(),
-        Scale::Maximum => {
-            let mut x = data.features().clone();
-            for mut column in x.columns_mut() {
-                let largest = column.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
-                column.mapv_inplace(|value| if largest > 0.0 { value / largest } else { value });
-            }
-            remade(&data, x, None)?
-        }
-    };
+    chosen(with_labels(data, config.labels.as_deref())?, config)
+}
+
+/// Rescaled rows, as bits where there is a threshold.
+fn taken(config: &Config, data: &Dataset, columns: Option<&[[f64; 2]]>) -> Result<Dataset> {
+    let data = columns.map_or_else(|| data.clone(), |columns| data.rescaled(columns));
     match config.threshold {
         Some(threshold) => {
             let bits = data.features().mapv(|value| f32::from(u8::from(f64::from(value) > threshold)));
@@ -51,6 +63,29 @@ pub fn load(config: &Config) -> Result<Dataset> {
         }
         None => Ok(data),
     }
+}
+
+/// [`SCALING`](crate::rundir::SCALING): a line for each column.
+pub fn written(columns: &[[f64; 2]]) -> Vec<u8> {
+    let lines: String = columns.iter().map(|[less, over]| format!("{less},{over}\n")).collect();
+    format!("less,over\n{lines}").into_bytes()
+}
+
+/// What [`written`] wrote, where a run has it.
+///
+/// # Errors
+/// Another file under that name.
+pub fn scaling(path: &Path) -> Result<Option<Vec<[f64; 2]>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bad = |error: csv::Error| Failure::bad_input("--model", format!("{}: {error}", path.display()));
+    csv::Reader::from_path(path)
+        .map_err(bad)?
+        .into_deserialize()
+        .map(|line| line.map_err(bad))
+        .collect::<Result<_>>()
+        .map(Some)
 }
 
 /// The rows of some classes, and no more than so many of each.

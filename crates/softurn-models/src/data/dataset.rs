@@ -280,42 +280,36 @@ impl Dataset {
         Ok(Self { name: self.name.clone(), features, image: self.image, kind: self.kind, labels, source_rows })
     }
 
-    /// The data as a table of z-scores: every column less its mean, over its standard deviation (that of the rows as a
-    /// population). A constant column becomes 0.
+    /// Every column less the first of its numbers, over the second.
+    pub fn rescaled(&self, columns: &[[f64; 2]]) -> Self {
+        let mut scaled = self.clone();
+        for (mut column, [less, over]) in scaled.features.columns_mut().into_iter().zip(columns) {
+            column.mapv_inplace(|value| ((f64::from(value) - less) / over) as f32);
+        }
+        scaled
+    }
+
+    /// The mean and the standard deviation of every column (that of the rows as a population), infinity for a constant column.
+    pub fn deviations(&self) -> Vec<[f64; 2]> {
+        self.features.columns().into_iter().map(deviation).collect()
+    }
+
+    /// 0 and the largest absolute value of every column, 1 for a column of zeros.
+    pub fn maxima(&self) -> Vec<[f64; 2]> {
+        let largest =
+            |column: ArrayView1<'_, f32>| column.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let columns = self.features.columns().into_iter().map(largest);
+        columns.map(|largest| [0.0, if largest > 0.0 { f64::from(largest) } else { 1.0 }]).collect()
+    }
+
+    /// The data as a table of z-scores, [`Dataset::rescaled`] by [`Dataset::deviations`]. A constant column becomes 0.
     pub fn standardized(&self) -> Self {
-        let mut features = self.features.clone();
-        let rows = self.rows() as f64;
-        for mut column in features.columns_mut() {
-            let first = column[0];
-            if column.iter().all(|&value| value == first) {
-                column.fill(0.0);
-                continue;
-            }
-            let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / rows;
-            let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
-            let deviation = variance.sqrt();
-            column.mapv_inplace(|value| ((f64::from(value) - mean) / deviation) as f32);
-        }
-        Self {
-            name: self.name.clone(),
-            features,
-            image: None,
-            kind: Kind::Table,
-            labels: self.labels.clone(),
-            source_rows: self.source_rows,
-        }
+        Self { image: None, kind: Kind::Table, ..self.rescaled(&self.deviations()) }
     }
 
     /// The data with each column divided by its largest absolute value; a column of zeros stays.
     pub fn over_maxima(&self) -> Self {
-        let mut scaled = self.clone();
-        for mut column in scaled.features.columns_mut() {
-            let largest = column.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-            if largest > 0.0 {
-                column.mapv_inplace(|value| value / largest);
-            }
-        }
-        scaled
+        self.rescaled(&self.maxima())
     }
 
     /// These data as models of columns take them, by the scales of the rows of `fitted_on`, which has as many columns: images as
@@ -409,14 +403,20 @@ impl Dataset {
     }
 }
 
-/// The mean of a column and one over its standard deviation (that of the rows as a population), 0 for a constant column.
-pub(crate) fn moments(column: ArrayView1<'_, f32>) -> [f64; 2] {
+/// The mean of a column and its standard deviation (that of the rows as a population), infinity for a constant column.
+fn deviation(column: ArrayView1<'_, f32>) -> [f64; 2] {
     let first = column[0];
     if column.iter().all(|&value| value == first) {
-        return [f64::from(first), 0.0];
+        return [f64::from(first), f64::INFINITY];
     }
     let rows = column.len() as f64;
     let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / rows;
     let variance = column.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / rows;
-    [mean, variance.sqrt().recip()]
+    [mean, variance.sqrt()]
+}
+
+/// The mean of a column and one over its standard deviation, 0 for a constant column.
+pub(crate) fn moments(column: ArrayView1<'_, f32>) -> [f64; 2] {
+    let [mean, deviation] = deviation(column);
+    [mean, deviation.recip()]
 }
