@@ -428,12 +428,14 @@ fn machines() -> Study {
         let own = [&start[..], &training].concat();
         cells.extend((0..3).map(|seed| Cell::new(&format!("half-noised, {rule}"), seed, &common, &own)));
     }
+    let neither = ["--deviation", "0.1", "--epochs", "260", "--learning-rate", "0.015"];
+    cells.extend((0..3).map(|seed| Cell::new("neither, one start", seed, &common, &neither)));
     Study {
         name: "machines",
         command: "represent",
         columns: REPRESENT,
-        about: "800 rows of six pairs of bits: Boltzmann machines with a warm-up, seeds 0 to 9, and from labels of which half are noise, \
-                four rules, seeds 0 to 2",
+        about: "800 rows of six pairs of bits: Boltzmann machines with a warm-up, seeds 0 to 9, from labels of which half are noise, \
+                four rules, and with neither, seeds 0 to 2",
         cells,
         pairs: Vec::new(),
     }
@@ -456,14 +458,14 @@ fn frameworks() -> Study {
     let common: Vec<&str> = data.iter().map(String::as_str).chain(["--k", k]).collect();
     let cells = own.into_iter().flat_map(|(name, own)| {
         let common = &common;
-        (0..3).map(move |seed| Cell::new(&format!("{set}, {name}"), seed, common, own)).collect::<Vec<_>>()
+        (0..5).map(move |seed| Cell::new(&format!("{set}, {name}"), seed, common, own)).collect::<Vec<_>>()
     });
     Study {
         name: "frameworks",
         command: "represent",
         columns: REPRESENT,
         about: "200 images of each digit from 0 to 4: variational autoencoders, contrastive encoders and Boltzmann machines for each cluster, \
-                seeds 0 to 2; SOFTURN_DATA as in datasets",
+                seeds 0 to 4; SOFTURN_DATA as in datasets",
         cells: cells.collect(),
         pairs: Vec::new(),
     }

@@ -146,8 +146,9 @@ pub fn missing(key: &str) -> Failure {
 
 /// An error that names the flag unless `value` is a positive number.
 pub fn positive(key: &str, value: f64) -> Result<()> {
-    // The negation lets NaN fail.
-    if !(value > 0.0 && value.is_finite()) {
+    // The device counts in single precision. The negation lets NaN fail.
+    let single = value as f32;
+    if !(single > 0.0 && single.is_finite()) {
         return Err(Failure::bad_input(flag(key), format!("{value} is not a positive number")));
     }
     Ok(())

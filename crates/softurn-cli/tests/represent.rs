@@ -137,6 +137,8 @@ fn every_framework_runs_and_one_representation_is_the_plain_one() {
     let bits = table.display();
     for (name, words, models, latent) in [
         ("vae", "--data penguins --k 2 --framework vae --hidden 8 --denoise 0.2".into(), 4, 2),
+        ("own", "--data penguins --k 2 --framework vae --hidden 0".into(), 3, 2),
+        ("alone", "--data penguins --k 1 --framework contrastive --latent 3".into(), 1, 3),
         (
             "view",
             "--data penguins --k 3 --framework contrastive --latent 3 --positives view --dropout 0.1".into(),
@@ -250,6 +252,14 @@ fn bad_input_names_its_argument_and_leaves_nothing_behind() {
         (format!("--data bit-pairs --k 2 --labels {unlabelled}"), "--labels: --data bit-pairs knows its labels"),
         (format!("{lines2} --label-start 1.5"), "--label-start: 1.5 is not a share"),
         (format!("--data {unlabelled} --k 1 --label-start 0"), "--label-start: there are no labels"),
+        (format!("{lines2} --label-start 0 --warm-up 2"), "--label-start: is a setting of a fit without --warm-up"),
+        (format!("{contrastive} --warm-up 2"), "--warm-up: "),
+        ("--data penguins --k 1 --framework contrastive --positives cluster".to_owned(), "--positives: "),
+        (format!("{lines2} --denoise 1e39"), "--denoise: "),
+        (format!("{contrastive} --positives view --noise 1e39"), "--noise: must be"),
+        (format!("{contrastive} --positives view --dropout 0.999999999"), "--dropout: "),
+        (format!("{lines2} --warm-up 2 --temperatures 1e39,1"), "--temperatures: "),
+        (format!("{lines2} --hidden 4 --latent 1000000000"), "--latent: a layer needs"),
         ("--data penguins --k 2 --label-start 0".to_owned(), "--label-start: 3 classes for 2 clusters"),
         (format!("{lines2} --hold 151"), "--hold: 151 of 150 epochs"),
         (format!("{lines2} --starts 0"), "--starts: must be at least 1"),

@@ -210,8 +210,7 @@ fn starts(report: &RepresentReport) -> String {
     };
     let rows: Vec<Vec<String>> = order.iter().enumerate().map(line).collect();
     let table = figures_table(&["Start", "Objective", "ARI", ""], &rows);
-    let lead =
-        "Each from other seeds and first weights, the lowest objective first. That one is kept; no label is looked at.";
+    let lead = "Each from other seeds and first weights, the lowest objective first. That one is kept, whatever the labels say.";
     section("starts", "All starts", lead, &table)
 }
 

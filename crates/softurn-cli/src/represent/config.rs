@@ -103,7 +103,7 @@ pub struct Settings {
     /// by the seed, 800 rows unless --rows says otherwise), or an idx, npy, npz or csv file (idx and csv also as .gz)
     #[arg(long, value_name = "NAME|FILE[:ARRAY]", help_heading = "Input")]
     pub data: Option<String>,
-    /// True labels, for the final scores and for --classes
+    /// True labels, for the final scores, and for --classes, --per-class, --positives class and --label-start
     #[arg(long, value_name = "FILE[:ARRAY]", conflicts_with = "label_column", help_heading = "Input")]
     pub labels: Option<String>,
     /// Column of a csv file that holds the true labels
@@ -160,7 +160,7 @@ pub struct Settings {
     /// Standard deviation of the likelihood of vae, or of the noise in views of contrastive [default: vae 0.3, contrastive 0.1]
     #[arg(long, value_name = "X", help_heading = "Other frameworks")]
     pub noise: Option<f64>,
-    /// What a row is to be like in contrastive [default: cluster]
+    /// What a row is to be like in contrastive [default: cluster, with --k 1 view]
     #[arg(long, value_name = "NAME", help_heading = "Other frameworks")]
     pub positives: Option<Positives>,
     /// Share of the columns that views of contrastive hide [default: 0.0]
@@ -203,8 +203,8 @@ pub struct Settings {
     /// First epochs in which no row changes its cluster [default: 0]
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Training")]
     pub hold: Option<usize>,
-    /// Rows begin in the cluster of their class, but for this share, which begin in any: learns from the labels [default: they begin in that
-    /// of the nearest of k rows]
+    /// Rows begin in the cluster of their class, but for this share, which begin in any, alike in all starts: learns from the labels [default:
+    /// they begin in that of the nearest of k rows]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub label_start: Option<f64>,
     /// Epochs before the others in which rows learn in all clusters, most where their loss is low [default: 0]
@@ -335,11 +335,12 @@ impl Configuration for Config {
             };
         }
         if is("framework", "contrastive") {
-            let view = is("positives", "view");
+            let alone = given.get("k").and_then(Value::as_integer) == Some(1);
+            let view = is("positives", "view") || (alone && !given.contains_key("positives"));
             return Settings {
                 hidden: Some(vec![128]),
                 latent: Some(64),
-                positives: Some(Positives::Cluster),
+                positives: Some(if view { Positives::View } else { Positives::Cluster }),
                 noise: view.then_some(0.1),
                 dropout: view.then_some(0.0),
                 normalised: Some(true),
@@ -405,6 +406,7 @@ impl Configuration for Config {
             ("rule", self.rule.is_some(), rbm, "--framework rbm"),
             ("deviation", self.deviation.is_some(), rbm, "--framework rbm"),
             ("temperatures", self.temperatures.is_some(), self.warm_up > 0, "a --warm-up"),
+            ("label_start", self.label_start.is_some(), self.warm_up == 0, "a fit without --warm-up"),
         ])?;
         // These go by other names in the method, or may be 0 there.
         for (key, value) in [
@@ -420,11 +422,11 @@ impl Configuration for Config {
         if let Some(at) = hidden.iter().position(|&width| width == 0) {
             return Err(Failure::bad_input("--hidden", format!("layer {at} has width 0")));
         }
-        let bounded = |value: f64| value.is_finite() && value >= 0.0;
+        let bounded = |value: f64| (value as f32).is_finite() && value >= 0.0;
         if view && !bounded(self.noise.unwrap_or(0.0)) {
             return Err(Failure::bad_input("--noise", "must be a number from 0 on"));
         }
-        if let Some(share) = self.dropout.filter(|share| !(0.0..1.0).contains(share)) {
+        if let Some(share) = self.dropout.filter(|&share| !(0.0..1.0).contains(&(share as f32))) {
             return Err(Failure::bad_input("--dropout", format!("{share} is not a share from 0 to below 1")));
         }
         if let Some(share) = self.label_start.filter(|share| !(0.0..=1.0).contains(share)) {
@@ -446,7 +448,7 @@ impl Configuration for Config {
         match self.framework {
             Framework::Autoencoder => self.method(self.k, self.autoencoder(self.latent)).map(drop),
             Framework::Vae => self.method(self.k, self.vae(self.latent)).map(drop),
-            Framework::Contrastive => self.method(self.k, self.contrastive(self.latent)).map(drop),
+            Framework::Contrastive => self.method(self.k, self.contrastive(self.k, self.latent)).map(drop),
             Framework::Rbm => self.method(self.k, self.rbm(self.latent)).map(drop),
         }
     }
@@ -509,15 +511,16 @@ impl Config {
             .corruption(self.denoise.unwrap_or(0.0) as f32)
     }
 
-    /// The same of contrastive learning.
-    pub fn contrastive(&self, latent: usize) -> Contrastive {
+    /// The same of contrastive learning, in so many clusters: where other rows of a cluster are positives, one for all rows has views instead,
+    /// as it would not learn from them.
+    pub fn contrastive(&self, clusters: usize, latent: usize) -> Contrastive {
         let positives = match self.positives {
-            None | Some(Positives::Cluster) => models::Positives::Cluster,
-            Some(Positives::View) => models::Positives::View {
+            None | Some(Positives::Cluster) if clusters > 1 || self.k == 1 => models::Positives::Cluster,
+            Some(Positives::Class) => models::Positives::Class,
+            _ => models::Positives::View {
                 noise: self.noise.unwrap_or(0.1) as f32,
                 dropout: self.dropout.unwrap_or(0.0) as f32,
             },
-            Some(Positives::Class) => models::Positives::Class,
         };
         Contrastive::new(latent).hidden(self.hidden()).positives(positives).normalised(self.normalised.unwrap_or(true))
     }

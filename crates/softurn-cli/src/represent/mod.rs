@@ -161,8 +161,8 @@ pub fn milliseconds(seconds: f64) -> String {
 
 /// What the command wants of a framework besides what it learns.
 trait Shown: models::Framework {
-    /// The first layer's weights by name, `[k, columns, filters]` or `[columns, filters]`.
-    const FILTERS: &'static str;
+    /// The first layer's weights by name, `[k, columns, filters]` or `[columns, filters]`: of the names the first that is there.
+    const FILTERS: &'static [&'static str];
 
     /// What is made of rows from their representations, where anything is.
     fn restored(_fitted: &Fitted<Self>, _rows: &Dataset) -> softurn::Result<Option<Array2<f32>>> {
@@ -176,7 +176,7 @@ trait Shown: models::Framework {
 }
 
 impl Shown for Autoencoder {
-    const FILTERS: &'static str = "encoder.0";
+    const FILTERS: &'static [&'static str] = &["encoder.0"];
 
     fn restored(fitted: &Fitted<Self>, rows: &Dataset) -> softurn::Result<Option<Array2<f32>>> {
         fitted.reconstruct(rows).map(Some)
@@ -188,7 +188,7 @@ impl Shown for Autoencoder {
 }
 
 impl Shown for VariationalAutoencoder {
-    const FILTERS: &'static str = "encoder.0.weight";
+    const FILTERS: &'static [&'static str] = &["encoder.0.weight", "encoder.mean.weight"];
 
     fn restored(fitted: &Fitted<Self>, rows: &Dataset) -> softurn::Result<Option<Array2<f32>>> {
         fitted.reconstruct(rows).map(Some)
@@ -196,11 +196,11 @@ impl Shown for VariationalAutoencoder {
 }
 
 impl Shown for Contrastive {
-    const FILTERS: &'static str = "encoder.0.weight";
+    const FILTERS: &'static [&'static str] = &["encoder.0.weight"];
 }
 
 impl Shown for BoltzmannMachine {
-    const FILTERS: &'static str = "weights";
+    const FILTERS: &'static [&'static str] = &["weights"];
 }
 
 /// Learns a representation for each cluster and writes the run directory; `stop` asks for an early, resumable end.
@@ -210,10 +210,10 @@ impl Shown for BoltzmannMachine {
 pub fn represent(args: &RepresentArgs, stop: &AtomicBool) -> Result<Summary> {
     let config = Config::of_run(&args.settings, &args.run)?;
     match config.framework {
-        Framework::Autoencoder => run(args, stop, &config, |latent| config.autoencoder(latent)),
-        Framework::Vae => run(args, stop, &config, |latent| config.vae(latent)),
-        Framework::Contrastive => run(args, stop, &config, |latent| config.contrastive(latent)),
-        Framework::Rbm => run(args, stop, &config, |latent| config.rbm(latent)),
+        Framework::Autoencoder => run(args, stop, &config, |_, latent| config.autoencoder(latent)),
+        Framework::Vae => run(args, stop, &config, |_, latent| config.vae(latent)),
+        Framework::Contrastive => run(args, stop, &config, |clusters, latent| config.contrastive(clusters, latent)),
+        Framework::Rbm => run(args, stop, &config, |_, latent| config.rbm(latent)),
     }
 }
 
@@ -256,12 +256,12 @@ fn run<F: Shown>(
     args: &RepresentArgs,
     stop: &AtomicBool,
     config: &Config,
-    framework: impl Fn(usize) -> F,
+    framework: impl Fn(usize, usize) -> F,
 ) -> Result<Summary> {
     let (data, columns) = rows::load(config)?;
     let gpu = open(config.adapter.as_deref())?;
     let (k, latent, key) = (config.k, config.latent, Key::new(config.seed));
-    let method = config.method(k, framework(latent))?;
+    let method = config.method(k, framework(k, latent))?;
     method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     // What one representation for all rows would be: as wide as that of a cluster, and as wide as those of all together.
     let mut widths = vec![];
@@ -270,7 +270,7 @@ fn run<F: Shown>(
         widths.extend(config.denoise.map(|_| (latent * k, WIDE)));
     }
     for &(latent, _) in &widths {
-        let method = config.method(1, framework(latent))?;
+        let method = config.method(1, framework(1, latent))?;
         method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     }
     let noisy = rows::with_noise(config, &gpu, &data, key.child(NOISE))?;
@@ -305,7 +305,7 @@ fn run<F: Shown>(
         all.push(job.clustered("k-means".into(), &data, key.child(KMEANS))?);
     }
     for (latent, child) in widths {
-        let (method, mut epochs) = (config.method(1, framework(latent))?, Vec::new());
+        let (method, mut epochs) = (config.method(1, framework(1, latent))?, Vec::new());
         let fitted = best_by(config.starts, key.child(child), Fitted::objective, |key| {
             trainer.train_aside(data.rows(), &mut epochs, |session| method.fit_with(&gpu, &data, key, session))
         });
@@ -382,7 +382,9 @@ impl Job<'_> {
         let directions = F::directions(fitted).map_err(failure)?;
         let image = data.image().filter(|shape| matches!(shape.channels, 1 | 3));
         let examples = match noisy {
-            Some(noisy) if image.is_some() => examples(data, noisy, labels, &restored),
+            Some(noisy) if image.is_some() => {
+                examples(data, noisy, &fitted.predict(noisy).map_err(failure)?, &restored)
+            }
             _ => Vec::new(),
         };
         let report = RepresentReport {
@@ -433,7 +435,10 @@ impl Job<'_> {
 /// A setting of a layer by the flag that it has here.
 fn of_layer(config: &Config, error: softurn::Error) -> Failure {
     match (error, config.framework) {
-        (softurn::Error::Argument { argument: "widths", message }, _) if config.hidden != Some(vec![0]) => {
+        // Of the encoder's layers the widest is too large.
+        (softurn::Error::Argument { argument: "widths", message }, _)
+            if config.hidden.iter().flatten().any(|&width| width >= config.latent) =>
+        {
             Failure::bad_input("--hidden", message)
         }
         (softurn::Error::Argument { argument: "widths" | "dimensions", message }, _)
@@ -592,7 +597,8 @@ fn examples(data: &Dataset, noisy: &Dataset, clusters: &[u32], restored: &[Array
 
 /// What the clusters are made of, as rows: centres, decoder directions and filters. What all share comes first.
 fn parts<F: Shown>(fitted: &Fitted<F>, directions: &[Array2<f32>], k: usize) -> Result<Vec<Parts>> {
-    let param = fitted.parameters().get(F::FILTERS).with_context(|| format!("no parameter '{}'", F::FILTERS))?;
+    let param = F::FILTERS.iter().find_map(|name| fitted.parameters().get(name));
+    let param = param.with_context(|| format!("no parameter of {:?}", F::FILTERS))?;
     let values = fitted.parameters().read(param).context("reading filters")?;
     let dims = param.shape().dims();
     let [columns, filters] = [dims[dims.len() - 2], dims[dims.len() - 1]];

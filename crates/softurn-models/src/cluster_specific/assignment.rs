@@ -2,10 +2,12 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-/// The head with the lowest loss of each row; of equal ones the first.
+/// The head with the lowest loss of each row, of equal ones the first; what is no number counts as higher than any.
 pub(super) fn lowest<T: Copy + PartialOrd>(losses: ArrayView2<'_, T>) -> Vec<u32> {
-    let best =
-        |row: ndarray::ArrayView1<'_, T>| (1..row.len()).fold(0, |best, j| if row[j] < row[best] { j } else { best });
+    let below = |a: T, b: T| a < b || b.partial_cmp(&b).is_none();
+    let best = |row: ndarray::ArrayView1<'_, T>| {
+        (1..row.len()).fold(0, |best, j| if below(row[j], row[best]) { j } else { best })
+    };
     losses.axis_iter(Axis(1)).map(|row| best(row) as u32).collect()
 }
 

@@ -244,7 +244,7 @@ impl Framework for Autoencoder {
     type Layers = AutoencoderLayers;
     const NAME: &'static str = "cluster_specific.autoencoder";
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, _heads: usize) -> Result<()> {
         if self.widths.is_empty() {
             return Err(Error::argument("widths", "an encoder has at least one layer"));
         }
@@ -323,8 +323,8 @@ impl Framework for Autoencoder {
         _key: Key,
     ) -> Result<Var<'t>> {
         match rows.by_rows().len() * rows.x.shape().dims()[1] {
-            ..COPIES => self.losses(layers, tape, parameters, &rows.under_all()?, None),
-            COPIES.. => self.losses_without_copies(layers, tape, parameters, rows),
+            COPIES.. if rows.near_zero => self.losses_without_copies(layers, tape, parameters, rows),
+            _ => self.losses(layers, tape, parameters, &rows.under_all()?, None),
         }
     }
 

@@ -177,7 +177,7 @@ impl Framework for BoltzmannMachine {
     type Layers = BoltzmannLayers;
     const NAME: &'static str = "cluster_specific.boltzmann";
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, _heads: usize) -> Result<()> {
         for (name, value) in [("hidden", self.hidden), ("steps", self.steps)] {
             if value == 0 {
                 return Err(Error::argument(name, "must be at least 1"));
@@ -248,6 +248,24 @@ impl Framework for BoltzmannMachine {
                 Ok(difference)
             }
             Rule::FreeEnergy => machines.free_energy(&v),
+        }
+    }
+
+    /// The pseudo-likelihood where rows choose by free energies: their constants differ from fit to fit.
+    fn objective_losses<'t>(
+        &self,
+        layers: &BoltzmannLayers,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        rows: &HeadRows,
+        _key: Key,
+    ) -> Result<Option<Var<'t>>> {
+        match self.rule {
+            Rule::PseudoLikelihood | Rule::Reconstruction => Ok(None),
+            Rule::FreeEnergyDifference | Rule::FreeEnergy => {
+                let machines = Machines::new(layers, tape, parameters, rows)?.frozen();
+                machines.pseudo_likelihood_loss(&tape.constant(&rows.x)).map(Some)
+            }
         }
     }
 

@@ -56,7 +56,7 @@ impl Contrastive {
         self
     }
 
-    /// What a row is to be like; by default another row of its cluster.
+    /// What a row is to be like; by default another row of its cluster, which with a single cluster is refused.
     pub fn positives(mut self, positives: Positives) -> Self {
         self.positives = positives;
         self
@@ -151,13 +151,19 @@ impl Framework for Contrastive {
     type Layers = ContrastiveLayers;
     const NAME: &'static str = "cluster_specific.contrastive";
     const STATE: &'static [&'static str] = &["contrast"];
+    const WARMS_UP: bool = false;
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, heads: usize) -> Result<()> {
         if self.dimensions == 0 {
             return Err(Error::argument("dimensions", "must be at least 1"));
         }
         if let Some(at) = self.hidden.iter().position(|&width| width == 0) {
             return Err(Error::argument("hidden", format!("layer {at} has width 0")));
+        }
+        if heads == 1 && self.positives == Positives::Cluster {
+            let message =
+                "other rows of the only cluster are all others, like the negatives: a view or the class says more";
+            return Err(Error::argument("positives", message));
         }
         if let Positives::View { noise, dropout } = self.positives
             && !(noise.is_finite() && noise >= 0.0 && (0.0..1.0).contains(&dropout))
@@ -236,6 +242,18 @@ impl Framework for Contrastive {
     ) -> Result<Var<'t>> {
         let contrast = tape.constant(&parameters.tensor(&layers.contrast)?).gather(&rows.index)?;
         Ok((self.encode(layers, tape, parameters, rows)? * &contrast)?.sum_cols()?)
+    }
+
+    /// The loss with drawn partners: with one head, there are no other rows whose means would say anything.
+    fn objective_losses<'t>(
+        &self,
+        layers: &ContrastiveLayers,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        rows: &HeadRows,
+        key: Key,
+    ) -> Result<Option<Var<'t>>> {
+        self.losses(layers, tape, parameters, rows, Some(key)).map(Some)
     }
 
     fn encode<'t>(

@@ -68,7 +68,8 @@ impl<F: Framework> Fitted<F> {
         &self.labels
     }
 
-    /// The mean over the fitted rows of what they chose their heads by: the lower of two fits of the same settings is the better.
+    /// The mean over the fitted rows of what they chose their heads by, or of [`Framework::objective_losses`]: the lower of two fits of the
+    /// same settings is the better.
     pub fn objective(&self) -> f64 {
         self.objective
     }

@@ -98,11 +98,14 @@ pub trait Framework: Clone + PartialEq + Debug + Serialize + DeserializeOwned {
     /// The names of parameters that no gradient learns, as [`Framework::settle`] keeps them; by default there are none.
     const STATE: &'static [&'static str] = &[];
 
-    /// Checks the settings that do not depend on data; by default there is nothing to check.
+    /// Whether its losses teach something without partners, as a [warm-up](super::Params::warm_up) has none; by default they do.
+    const WARMS_UP: bool = true;
+
+    /// Checks the settings that do not depend on data, for so many heads; by default there is nothing to check.
     ///
     /// # Errors
     /// The first setting out of range, by name.
-    fn check(&self) -> Result<()> {
+    fn check(&self, _heads: usize) -> Result<()> {
         Ok(())
     }
 
@@ -119,7 +122,7 @@ pub trait Framework: Clone + PartialEq + Debug + Serialize + DeserializeOwned {
         Vec::new()
     }
 
-    /// Makes the parameters of so many heads for rows of so many columns.
+    /// Makes the parameters of so many heads for rows of so many columns. The names `centres`, `assignment` and `chosen` are taken.
     ///
     /// # Errors
     /// When a layer is too large for the adapter.
@@ -172,6 +175,22 @@ pub trait Framework: Clone + PartialEq + Debug + Serialize + DeserializeOwned {
         key: Key,
     ) -> Result<Var<'t>> {
         self.assignment_losses(layers, tape, parameters, &rows.under_all()?, key)
+    }
+
+    /// What fits of the same settings are compared by, `[rows]`, of rows in their own heads, with their partners: the lower mean is the
+    /// better fit. Without it, as by default, it is what rows choose their heads by, which must then mean the same in every fit.
+    ///
+    /// # Errors
+    /// Those of the kernels.
+    fn objective_losses<'t>(
+        &self,
+        _layers: &Self::Layers,
+        _tape: &'t Tape,
+        _parameters: &Parameters,
+        _rows: &HeadRows,
+        _key: Key,
+    ) -> Result<Option<Var<'t>>> {
+        Ok(None)
     }
 
     /// The representation of each row in its head, `[rows, dimensions]`. Those of different heads are not comparable.

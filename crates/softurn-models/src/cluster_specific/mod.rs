@@ -12,7 +12,7 @@
 //! Sabanayagam, Al-Dabooni and Esser, "Cluster specific representation learning" (arXiv 2412.03471), and, of autoencoders alone,
 //! Esser, Mukherjee, Sabanayagam and Ghoshdastidar, "Improved representation learning through tensorized autoencoders" (AISTATS
 //! 2023). Where their code differs from what is written here, what is written is meant: losses are compared on one scale, rows keep
-//! their heads when they are shuffled, and heads without rows get one. Of several starts the lowest objective wins, never labels.
+//! their heads when they are shuffled, and heads without rows get one (but for the last choice, which leaves a head empty that nothing suits). Of several starts the lowest objective wins, never labels.
 //!
 //! With `k = 1` a framework is the plain method.
 
@@ -149,7 +149,10 @@ impl<F: Framework> ClusterSpecific<F> {
         let losses = training.model.assignment_losses(&parameters, &training.blocks, Key::new(0))?;
         let labels = lowest(losses.view());
         let own = labels.iter().enumerate().map(|(row, &head)| f64::from(losses[[head as usize, row]]));
-        let objective = own.sum::<f64>() / data.rows() as f64;
+        let objective = match training.objective(&parameters)? {
+            Some(objective) => objective,
+            None => own.sum::<f64>() / data.rows() as f64,
+        };
         Ok(Fitted { labels, objective, model: training.model, parameters })
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use softurn_kernels::Gpu;
 
+use super::training::SMALLEST_BLOCK;
 use super::{ClusterSpecific, Framework, widths};
 use crate::clustering::{countable, fits};
 use crate::data::Dataset;
@@ -98,7 +99,7 @@ impl<F: Framework> Params<F> {
 
     /// Passes over the data, before the others, in which every row learns in all heads, with weights in proportion to
     /// `exp(-loss / temperature)`; the temperature goes from `start` to `end` in equal ratios. By default none. For losses that
-    /// say little of clusters before heads have learned much.
+    /// say little of clusters before heads have learned much. Centres stay with the first assignment until it ends.
     pub fn warm_up(mut self, epochs: usize, start: f32, end: f32) -> Self {
         (self.warm_up, self.temperatures) = (epochs, [start, end]);
         self
@@ -125,7 +126,11 @@ impl<F: Framework> Params<F> {
                 return Err(Error::argument(name, format!("{value} is not a positive number")));
             }
         }
-        self.framework.check()?;
+        if self.warm_up > 0 && !F::WARMS_UP {
+            let message = format!("{} learns from partners, and a warm-up has none", F::NAME);
+            return Err(Error::argument("warm_up", message));
+        }
+        self.framework.check(self.k)?;
         Ok(ClusterSpecific { params: self })
     }
 
@@ -138,8 +143,11 @@ impl<F: Framework> Params<F> {
         let (k, cols, rows) = (self.k as u128, data.cols() as u128, self.rows_of_step(data.rows()));
         fits(gpu, "k", "the centres", k * cols)?;
         fits(gpu, "data", "all rows", data.rows() as u128 * cols)?;
-        fits(gpu, "batch", "a batch under all heads", rows as u128 * k * cols)?;
-        widths::check(gpu, &self.framework.widths(), [self.k, data.cols()], rows)?;
+        // All rows of a step go through all heads in a warm-up only; otherwise blocks do, of which the smallest has this size.
+        let under_all =
+            if self.warm_up > 0 { rows } else { rows.div_ceil(self.k).max(SMALLEST_BLOCK.min(data.rows())) };
+        fits(gpu, "batch", "a batch under all heads", under_all as u128 * k * cols)?;
+        widths::check(gpu, &self.framework.widths(), [self.k, data.cols()], under_all)?;
         countable("epochs", self.epochs.max(self.warm_up), (data.rows() / rows).max(1))
     }
 

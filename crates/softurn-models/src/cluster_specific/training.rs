@@ -19,6 +19,8 @@ use crate::train::{Batch, Losses, Objective, Phase};
 
 /// Numbers in the widest layer of a block under all heads.
 const BLOCK: usize = 1 << 22;
+/// Rows of the smallest block, as views of rows want.
+pub(super) const SMALLEST_BLOCK: usize = 64;
 
 /// What a model is made of: the parameters of the framework, and the centres.
 #[derive(Debug)]
@@ -42,10 +44,10 @@ impl<F: Framework> Model<F> {
         if self.params.framework.centred() { less_centres(centres, &x, heads) } else { Ok(x) }
     }
 
-    /// Rows of a block under all heads: a multiple of 64, as views of rows want.
+    /// Rows of a block under all heads.
     pub(super) fn block(&self) -> usize {
         let widest = self.params.framework.widths().iter().map(|width| width.outputs).fold(self.columns, usize::max);
-        (BLOCK / (self.params.k * widest) / 64 * 64).max(64)
+        (BLOCK / (self.params.k * widest) / SMALLEST_BLOCK).max(1) * SMALLEST_BLOCK
     }
 
     /// What rows choose their heads by, `[k, rows]`.
@@ -73,8 +75,8 @@ pub(super) struct Training<'a, F: Framework> {
     gpu: Gpu,
     data: &'a Dataset,
     pub(super) blocks: Blocks,
-    /// A batch under all heads.
-    batch: Every,
+    /// A batch under all heads, for the warm-up.
+    batch: Option<Every>,
     /// The heads that rows begin with; without them, those of the nearest seeds.
     start: Option<&'a [u32]>,
     /// The head of each row, `[rows]`.
@@ -114,7 +116,7 @@ impl<'a, F: Framework> Training<'a, F> {
             gpu: gpu.clone(),
             data,
             blocks: Blocks::new(gpu, data.features(), model.block(), k)?,
-            batch: Every::new(gpu, params.rows_of_step(rows), k)?,
+            batch: (params.warm_up > 0).then(|| Every::new(gpu, params.rows_of_step(rows), k)).transpose()?,
             start,
             assignment: parameters.zeros("assignment", [rows])?,
             chosen,
@@ -187,35 +189,64 @@ impl<'a, F: Framework> Training<'a, F> {
         self.framework().settle(&self.model.layers, parameters, &mut blocks)
     }
 
-    /// The loss of a batch in which each row goes through its own head.
-    fn loss<'t>(&self, tape: &'t Tape, parameters: &Parameters, batch: &Batch, key: Key) -> Result<Var<'t>> {
+    /// The rows of a batch in their own heads, with partners.
+    fn in_own_heads(&self, parameters: &Parameters, batch: &Batch, key: Key) -> Result<HeadRows> {
         let now = self.assignment(parameters)?;
-        let [loss_key, partners_key] = key.split();
         let heads = gather::labels(&self.gpu, &now.heads, &batch.index)?;
         let centres = parameters.tensor(&self.model.centres)?;
         let classes = self.data.labels().map(|labels| labels.ids());
         let members = Members { assignment: &now.labels, classes };
-        let partners = self.framework().partners(&batch.rows, members, partners_key);
+        let partners = self.framework().partners(&batch.rows, members, key);
         let partners = partners.into_iter().map(|rows| {
             let index = self.gpu.tensor(&rows, [rows.len()])?;
-            self.model.centred(&centres, self.blocks.rows.batch(&Batch { rows, index, done: batch.done })?, &heads)
+            let x = self.blocks.rows.batch(&Batch { rows, index, done: batch.done })?;
+            self.model.centred(&centres, x, &heads)
         });
-        let rows = HeadRows {
+        Ok(HeadRows {
             partners: partners.collect::<Result<_>>()?,
             x: self.model.centred(&centres, self.blocks.rows.batch(batch)?, &heads)?,
             heads: Groups::new(&self.gpu, &heads, self.model.params.k)?,
             index: heads,
-        };
+        })
+    }
+
+    /// The loss of a batch in which each row goes through its own head.
+    fn loss<'t>(&self, tape: &'t Tape, parameters: &Parameters, batch: &Batch, key: Key) -> Result<Var<'t>> {
+        let [loss_key, partners_key] = key.split();
+        let rows = self.in_own_heads(parameters, batch, partners_key)?;
         Ok(self.framework().losses(&self.model.layers, tape, parameters, &rows, Some(loss_key))?.mean()?)
+    }
+
+    /// The mean of what fits are compared by, where that is not what rows choose their heads by.
+    pub(super) fn objective(&self, parameters: &Parameters) -> Result<Option<f64>> {
+        let all: Vec<u32> = (0..self.data.rows() as u32).collect();
+        let mut sum = 0.0;
+        for (rows, key) in all.chunks(self.model.block()).zip(Key::new(0).split_forever()) {
+            let [loss_key, partners_key] = key.split();
+            let batch = Batch { rows: rows.to_vec(), index: self.gpu.tensor(rows, [rows.len()])?, done: 1.0 };
+            let rows = self.in_own_heads(parameters, &batch, partners_key)?;
+            let tape = Tape::new(&self.gpu);
+            let losses = self.framework().objective_losses(&self.model.layers, &tape, parameters, &rows, loss_key)?;
+            let Some(losses) = losses else { return Ok(None) };
+            sum += losses.read()?.into_iter().map(f64::from).sum::<f64>();
+        }
+        Ok(Some(sum / self.data.rows() as f64))
     }
 
     /// The loss of a batch in which each row goes through all heads, in proportion to `exp(-loss / temperature)`, of which no gradient is
     /// taken.
-    fn soft_loss<'t>(&self, tape: &'t Tape, parameters: &Parameters, batch: &Batch, key: Key) -> Result<Var<'t>> {
+    fn soft_loss<'t>(
+        &self,
+        every: &Every,
+        tape: &'t Tape,
+        parameters: &Parameters,
+        batch: &Batch,
+        key: Key,
+    ) -> Result<Var<'t>> {
         let [loss_key, choice_key] = key.split();
         let x = self.blocks.rows.batch(batch)?;
         let centres = parameters.tensor(&self.model.centres)?;
-        let rows = self.batch.under_all(&x, self.framework().centred().then_some(&centres))?;
+        let rows = every.under_all(&x, self.framework().centred().then_some(&centres))?;
         let (framework, layers, k) = (self.framework(), &self.model.layers, self.model.params.k);
         let frozen = Tape::new(&self.gpu);
         let choice = framework.assignment_losses(layers, &frozen, parameters, &rows, choice_key)?.read()?;
@@ -281,9 +312,9 @@ impl<F: Framework> Objective for Training<'_, F> {
         batch: &Batch,
         key: Key,
     ) -> Result<Losses<'t>> {
-        let loss = match self.is_warm_up(phase) {
-            true => self.soft_loss(tape, parameters, batch, key)?,
-            false => self.loss(tape, parameters, batch, key)?,
+        let loss = match &self.batch {
+            Some(every) if self.is_warm_up(phase) => self.soft_loss(every, tape, parameters, batch, key)?,
+            _ => self.loss(tape, parameters, batch, key)?,
         };
         Ok(vec![("loss", loss)])
     }

@@ -22,6 +22,9 @@ pub struct Undecided<'a> {
     pub origin: Tensor,
     /// `‖x - origin‖²` of each row, `[rows]`.
     pub squares: Tensor,
+    /// Whether the rows spread over at least a hundredth of their distance from zero: products of rows themselves are then good to some
+    /// digits less than those of differences.
+    pub(super) near_zero: bool,
     pub(super) centred: bool,
     pub(super) every: &'a Every,
 }
@@ -109,6 +112,7 @@ pub(super) struct Blocks {
     /// Rows of a block.
     length: usize,
     origin: Tensor,
+    near_zero: bool,
     /// With the squared distances of the rows from the origin.
     blocks: Vec<(Every, Tensor)>,
 }
@@ -118,6 +122,7 @@ impl Blocks {
     pub(super) fn new(gpu: &Gpu, x: &Array2<f32>, length: usize, heads: usize) -> Result<Self> {
         let origin = x.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(x.ncols()));
         let mut blocks: Vec<(Every, Tensor)> = Vec::new();
+        let mut spread = 0.0;
         for x in x.axis_chunks_iter(Axis(0), length) {
             let again = blocks.first().map(|(first, _)| first).filter(|first| first.rows() == x.nrows()).cloned();
             let every = again.map_or_else(|| Every::new(gpu, x.nrows(), heads), Ok)?;
@@ -125,10 +130,13 @@ impl Blocks {
                 row.iter().zip(&origin).map(|(&x, &o)| (f64::from(x) - f64::from(o)).powi(2)).sum::<f64>() as f32
             };
             let squares: Vec<f32> = x.outer_iter().map(square).collect();
+            spread += squares.iter().map(|&square| f64::from(square)).sum::<f64>();
             blocks.push((every, gpu.tensor(&squares, [squares.len()])?));
         }
+        let from_zero = origin.iter().map(|&origin| f64::from(origin).powi(2)).sum::<f64>() * x.nrows() as f64;
+        let near_zero = from_zero <= 1e4 * spread;
         let origin = gpu.tensor(&origin.to_vec(), [x.ncols()])?;
-        Ok(Self { rows: Rows::new(gpu, x)?, length, origin, blocks })
+        Ok(Self { rows: Rows::new(gpu, x)?, length, origin, near_zero, blocks })
     }
 
     /// How many rows there are.
@@ -144,7 +152,8 @@ impl Blocks {
     ) -> impl Iterator<Item = Result<Undecided<'a>>> + 'a {
         self.rows.blocks(self.length).zip(&self.blocks).map(move |(x, (every, squares))| {
             let (origin, squares) = (self.origin.clone(), squares.clone());
-            Ok(Undecided { x: x?, centres: centres.clone(), origin, squares, centred, every })
+            let (centres, near_zero) = (centres.clone(), self.near_zero);
+            Ok(Undecided { x: x?, centres, origin, squares, near_zero, centred, every })
         })
     }
 }

@@ -103,7 +103,7 @@ impl Framework for VariationalAutoencoder {
     type Layers = VariationalLayers;
     const NAME: &'static str = "cluster_specific.variational";
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, _heads: usize) -> Result<()> {
         if self.latent == 0 {
             return Err(Error::argument("latent", "must be at least 1"));
         }

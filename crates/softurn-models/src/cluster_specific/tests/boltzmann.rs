@@ -149,6 +149,22 @@ fn pairs_have_no_clusters_for_k_means_and_are_bits() {
     says(ClusterSpecific::params(2, BoltzmannMachine::new(1).deviation(0.0)).check(), &["deviation:"]);
 }
 
+/// Free energies of two fits do not compare: what does is the pseudo-likelihood, whatever rows choose by.
+#[test]
+fn fits_are_compared_by_the_pseudo_likelihood() {
+    let data = pairs(0).take_rows(100).unwrap();
+    let objective = |rule: Rule| {
+        let machine = BoltzmannMachine::new(3).deviation(0.3).rule(rule);
+        let params = ClusterSpecific::params(1, machine).epochs(2).batch(50).learning_rate(0.01);
+        params.check().unwrap().fit(gpu(), &data, Key::new(0)).unwrap().objective()
+    };
+    let expected = objective(Rule::PseudoLikelihood);
+    for rule in [Rule::FreeEnergy, Rule::FreeEnergyDifference] {
+        assert!((objective(rule) / expected - 1.0).abs() < 1e-6, "{rule:?}");
+    }
+    assert!((objective(Rule::Reconstruction) / expected - 1.0).abs() > 1e-3);
+}
+
 /// Fact 6 with one seed and rule; `cargo xtask verify` is for all.
 #[test]
 fn half_noised_labels_are_cleaned() {

@@ -52,6 +52,14 @@ fn training_is_bounded_by_unit_vectors_alone() {
     let view = fit(Contrastive::new(4).positives(Positives::View { noise: 0.2, dropout: 0.1 }));
     let code = view.encode(&data).unwrap().code;
     assert!(code.outer_iter().all(|u| (u.dot(&u) - 1.0).abs() < 1e-5));
+    // One encoder for all rows learns from views, and of several the one that learned most is kept.
+    let one = |epochs: usize| {
+        let view = Contrastive::new(4).hidden([8]).positives(Positives::View { noise: 0.2, dropout: 0.1 });
+        let params = ClusterSpecific::params(1, view).epochs(epochs).learning_rate(0.01);
+        params.check().unwrap().fit(gpu(), &data, Key::new(0)).unwrap().objective()
+    };
+    let (before, after) = (one(1), one(40));
+    assert!(after < before - 0.2 && after >= -2.0, "{before} to {after}");
     // With labels the clusters become the classes they are told, more than the others.
     let told = fit(Contrastive::new(4).positives(Positives::Class));
     assert!(rand_index(&data, told.labels()) > 0.5, "{}", rand_index(&data, told.labels()));
@@ -109,6 +117,8 @@ fn settings_and_data_out_of_range_are_named() {
     says(check(Contrastive::new(1).positives(Positives::View { noise: -1.0, dropout: 0.0 })), &["positives:"]);
     says(check(Contrastive::new(1).positives(Positives::View { noise: 0.0, dropout: 1.0 })), &["positives:"]);
     let unlabelled = Dataset::table("no classes", ndarray::array![[0.0], [1.0], [2.0]]).unwrap();
+    says(ClusterSpecific::params(1, Contrastive::new(1)).check(), &["positives:", "only cluster"]);
+    says(ClusterSpecific::params(2, Contrastive::new(1)).warm_up(1, 1.0, 1.0).check(), &["warm_up:", "contrastive"]);
     let method = check(Contrastive::new(1).positives(Positives::Class)).unwrap();
     says(method.fit(gpu(), &unlabelled, Key::new(0)), &["positives:", "no classes"]);
 }

@@ -63,6 +63,14 @@ fn axes_are_those_of_the_lines_and_not_of_the_pooled_rows() {
         let found = degrees(principal_axes(&x, center, 1).row(0));
         assert!((found - expected).abs() < 0.06, "{found}, not {expected}");
     }
+    // Lines that cross: along (1, 1) and (1, -1), of which the pooled rows show the first.
+    let data = set(LineClusters::Orthogonal);
+    let fitted = fit(values(&data).view(), 1, 0.1, &starts(&data, 2, 10)).unwrap();
+    let mut apart: Vec<f64> = fitted.axes.iter().map(|axes| degrees(axes.row(0))).collect();
+    apart.sort_by(f64::total_cmp);
+    assert!(apart[0] < 3.0 && apart[1] > 87.0, "{apart:?}");
+    let x = values(&data);
+    assert!(degrees(principal_axes(&x, &x.mean_axis(ndarray::Axis(0)).unwrap(), 1).row(0)) < 3.0);
     let data = set(LineClusters::Lines3d);
     let fitted = fit(values(&data).view(), 1, 0.0, &starts(&data, 3, 10)).unwrap();
     for (cluster, axes) in fitted.axes.iter().enumerate() {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::Error;
 use crate::cluster_specific::{
-    Autoencoder, BoltzmannMachine, ClusterSpecific, Fitted, Framework, Params, Reassignment,
+    Autoencoder, BoltzmannMachine, ClusterSpecific, Contrastive, Fitted, Framework, Params, Reassignment,
+    VariationalAutoencoder,
 };
 use crate::train::{Event, Session};
 
@@ -56,7 +57,11 @@ fn an_interrupted_fit_ends_with_the_same_bits() {
     }
     let bits = crate::data::bit_pairs(60, Key::new(1)).unwrap();
     let machine = BoltzmannMachine::new(4).deviation(0.5);
-    resumes(ClusterSpecific::params(2, machine).epochs(5).batch(20).warm_up(4, 1.0, 0.5), &bits, &[2, 6]);
+    resumes(ClusterSpecific::params(2, machine).epochs(5).batch(20).warm_up(4, 1.0, 0.5), &bits, &[2, 4, 6]);
+    let encoder = Contrastive::new(3).hidden([4]);
+    resumes(ClusterSpecific::params(3, encoder).epochs(5).batch(40).learning_rate(0.01), &data, &[1, 3]);
+    let variational = VariationalAutoencoder::new(1).hidden([4]).corruption(0.1);
+    resumes(ClusterSpecific::params(3, variational).epochs(5).batch(40).learning_rate(0.01), &data, &[2]);
 }
 
 #[test]
