@@ -12,7 +12,8 @@
 //! Sabanayagam, Al-Dabooni and Esser, "Cluster specific representation learning" (arXiv 2412.03471), and, of autoencoders alone,
 //! Esser, Mukherjee, Sabanayagam and Ghoshdastidar, "Improved representation learning through tensorized autoencoders" (AISTATS
 //! 2023). Where their code differs from what is written here, what is written is meant: losses are compared on one scale, rows keep
-//! their heads when they are shuffled, and heads without rows get one (but for the last choice, which leaves a head empty that nothing suits). Of several starts the lowest objective wins, never labels.
+//! their heads when they are shuffled, and in training heads without rows get one; in the end a head may be left without. Of several
+//! starts the lowest objective wins, never labels.
 //!
 //! With `k = 1` a framework is the plain method.
 

@@ -52,7 +52,7 @@ fn training_is_bounded_by_unit_vectors_alone() {
     let view = fit(Contrastive::new(4).positives(Positives::View { noise: 0.2, dropout: 0.1 }));
     let code = view.encode(&data).unwrap().code;
     assert!(code.outer_iter().all(|u| (u.dot(&u) - 1.0).abs() < 1e-5));
-    // One encoder for all rows learns from views, and of several the one that learned most is kept.
+    // One encoder for all rows learns from views, and its objective tells how much.
     let one = |epochs: usize| {
         let view = Contrastive::new(4).hidden([8]).positives(Positives::View { noise: 0.2, dropout: 0.1 });
         let params = ClusterSpecific::params(1, view).epochs(epochs).learning_rate(0.01);
