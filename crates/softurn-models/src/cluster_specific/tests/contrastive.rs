@@ -122,3 +122,14 @@ fn settings_and_data_out_of_range_are_named() {
     let method = check(Contrastive::new(1).positives(Positives::Class)).unwrap();
     says(method.fit(gpu(), &unlabelled, Key::new(0)), &["positives:", "no classes"]);
 }
+
+#[test]
+fn gradients_are_those_of_differences() -> Result<()> {
+    let normal = |seed| softurn_kernels::ops::random::normal(gpu(), [6, 3], Key::new(seed));
+    let mut rows = head_rows(&normal(1)?.read()?, &[0, 1, 1, 0, 1, 0], 2);
+    rows.partners = vec![normal(2)?, normal(3)?];
+    for normalised in [true, false] {
+        check_gradient(&Contrastive::new(2).hidden([]).normalised(normalised), &rows)?;
+    }
+    Ok(())
+}

@@ -126,3 +126,12 @@ fn noise_in_training_helps_against_noise() {
     assert!(robust < 0.9 * plain, "{robust} and {plain}");
     says(ClusterSpecific::params(2, VariationalAutoencoder::new(2).corruption(-1.0)).check(), &["corruption:"]);
 }
+
+#[test]
+fn gradients_are_those_of_differences() -> Result<()> {
+    let x = softurn_kernels::ops::random::normal(gpu(), [6, 3], Key::new(1))?.read()?;
+    check_gradient(
+        &VariationalAutoencoder::new(2).hidden([]).noise(1.0).beta(0.7),
+        &head_rows(&x, &[0, 1, 1, 0, 1, 0], 2),
+    )
+}
