@@ -201,6 +201,8 @@ fn every_framework_runs_and_one_representation_is_the_plain_one() {
     refused("parallel-line", "--data: has 5 columns, the model was fitted on 4");
     fs::write(vae.join("scaling.csv"), "less,over\n1,x\n").expect("written");
     refused("penguins", "--model: ");
+    fs::remove_file(vae.join("scaling.csv")).expect("removed");
+    refused("penguins", "holds no scaling.csv");
 }
 
 #[test]

@@ -223,11 +223,11 @@ pub fn represent(args: &RepresentArgs, stop: &AtomicBool) -> Result<Summary> {
 /// Bad input, and a device that fails.
 pub fn predict(folder: &Path, rows: &RowsArgs) -> Result<Option<(Vec<u8>, Dataset)>> {
     // Another command's settings do not pass for these.
-    let Ok(stored) = Config::read(&folder.join(CONFIG)) else { return Ok(None) };
+    let Ok(run) = Config::read(&folder.join(CONFIG)) else { return Ok(None) };
     let RowsArgs { data, label_column, rows, adapter } = rows.clone();
-    let read = Config { data, labels: None, label_column, rows, classes: None, per_class: None, adapter, ..stored };
-    let columns = rows::scaling(&folder.join(SCALING))?;
-    let data = rows::load_like(&read, columns.as_deref())?;
+    let read =
+        Config { data, labels: None, label_column, rows, classes: None, per_class: None, adapter, ..run.clone() };
+    let data = rows::load_like(&read, &run, folder)?;
     let gpu = open(read.adapter.as_deref())?;
     let path = folder.join(MODEL);
     let table = match read.framework {

@@ -10,6 +10,7 @@ use softurn::{Gpu, Key};
 use super::config::{BIT_PAIRS, Config, Framework, Scale, is_made, made};
 use crate::failure::{Failure, Result};
 use crate::run::{bad, load_rows, with_labels};
+use crate::rundir::SCALING;
 use crate::training::failure;
 
 /// Rows of `--data bit-pairs`.
@@ -24,8 +25,7 @@ pub fn load(config: &Config) -> Result<(Dataset, Option<Vec<[f64; 2]>>)> {
     if data.image().is_some() && config.scale.is_some() {
         return Err(Failure::bad_input("--scale", format!("{} holds images", data.name())));
     }
-    let unscaled = data.image().is_some() || config.framework == Framework::Rbm || is_made(&config.data);
-    let columns = match config.scale.unwrap_or(if unscaled { Scale::None } else { Scale::Deviation }) {
+    let columns = match scale_of(config, &data) {
         Scale::None => None,
         Scale::Deviation => Some(data.deviations()),
         Scale::Maximum => Some(data.maxima()),
@@ -33,12 +33,22 @@ pub fn load(config: &Config) -> Result<(Dataset, Option<Vec<[f64; 2]>>)> {
     Ok((taken(config, &data, columns.as_deref())?, columns))
 }
 
-/// Other rows, rescaled by what those of a run were.
+/// Other rows, rescaled by what those of the run in a folder were.
 ///
 /// # Errors
 /// Bad input.
-pub fn load_like(config: &Config, columns: Option<&[[f64; 2]]>) -> Result<Dataset> {
-    taken(config, &read(config)?, columns)
+pub fn load_like(config: &Config, run: &Config, folder: &Path) -> Result<Dataset> {
+    let (data, columns) = (read(config)?, scaling(&folder.join(SCALING))?);
+    if columns.is_none() && scale_of(run, &data) != Scale::None {
+        let message = format!("{} holds no {SCALING}, by which its rows were scaled", folder.display());
+        return Err(Failure::bad_input("--model", message));
+    }
+    taken(config, &data, columns.as_deref())
+}
+
+fn scale_of(config: &Config, data: &Dataset) -> Scale {
+    let unscaled = data.image().is_some() || config.framework == Framework::Rbm || is_made(&config.data);
+    config.scale.unwrap_or(if unscaled { Scale::None } else { Scale::Deviation })
 }
 
 fn read(config: &Config) -> Result<Dataset> {
@@ -65,17 +75,14 @@ fn taken(config: &Config, data: &Dataset, columns: Option<&[[f64; 2]]>) -> Resul
     }
 }
 
-/// [`SCALING`](crate::rundir::SCALING): a line for each column.
+/// [`SCALING`]: a line for each column.
 pub fn written(columns: &[[f64; 2]]) -> Vec<u8> {
     let lines: String = columns.iter().map(|[less, over]| format!("{less},{over}\n")).collect();
     format!("less,over\n{lines}").into_bytes()
 }
 
 /// What [`written`] wrote, where a run has it.
-///
-/// # Errors
-/// Another file under that name.
-pub fn scaling(path: &Path) -> Result<Option<Vec<[f64; 2]>>> {
+fn scaling(path: &Path) -> Result<Option<Vec<[f64; 2]>>> {
     if !path.exists() {
         return Ok(None);
     }
