@@ -424,7 +424,7 @@ fn machines() -> Study {
     cells.extend((0..10).map(|seed| Cell::new("warm-up, best of six", seed, &common, &warm_up)));
     for rule in ["pseudo-likelihood", "reconstruction", "free-energy-difference", "free-energy"] {
         let start = ["--label-start", "0.5", "--deviation", "0.1"];
-        let training = ["--epochs", "260", "--hold", "20", "--learning-rate", "0.015", "--rule", rule];
+        let training = ["--epochs", "260", "--hold", "60", "--learning-rate", "0.015", "--rule", rule];
         let own = [&start[..], &training].concat();
         cells.extend((0..3).map(|seed| Cell::new(&format!("half-noised, {rule}"), seed, &common, &own)));
     }
