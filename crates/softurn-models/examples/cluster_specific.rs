@@ -1,6 +1,5 @@
 //! Figures of cluster-specific representations, a line each; nothing is chosen by labels. One of
 //! `cluster_specific lines [SEEDS]`: autoencoders on clusters along lines, the best of ten starts by its objective;
-//! `cluster_specific pairs [SEEDS]`: Boltzmann machines on pairs of bits, from half-noised labels, and `warm_up [SEEDS]`: with a warm-up, from none;
 //! `cluster_specific penguins [SEEDS]`: autoencoders on penguins beside k-means, and their denoising;
 //! `cluster_specific cost`: processor time of a step on 1,000 rows of 784 columns, of heads for 5 clusters beside one autoencoder;
 //! `cluster_specific images IMAGES LABELS [SEEDS [EPOCHS]]`: the same on the first 200 images of classes 0 to 4 of idx files.
@@ -11,11 +10,10 @@ use std::time::Instant;
 use ndarray::Array2;
 use softurn_kernels::ops::random;
 use softurn_kernels::{Gpu, GpuConfig, Key, Tensor};
-use softurn_models::cluster_specific::{Autoencoder, BoltzmannMachine, ClusterSpecific, Rule};
+use softurn_models::cluster_specific::{Autoencoder, ClusterSpecific};
 use softurn_models::clustering::kmeans::KMeans;
 use softurn_models::data::{self, Dataset, LineClusters};
 use softurn_models::metrics::adjusted_rand_index;
-use softurn_models::train::Session;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -25,8 +23,6 @@ fn main() -> Result<()> {
     let gpu = Gpu::new(GpuConfig::default())?;
     match args.first().map(String::as_str) {
         Some("lines") => lines(&gpu, number(1, 1)?),
-        Some("pairs") => pairs(&gpu, number(1, 10)?),
-        Some("warm_up") => warm_up(&gpu, number(1, 10)?),
         Some("penguins") => real(&gpu, &data::penguins().over_maxima(), number(1, 5)?, 200),
         Some("cost") => cost(&gpu),
         Some("images") => {
@@ -44,7 +40,7 @@ fn main() -> Result<()> {
                 .collect();
             real(&gpu, &all.select_rows(&kept)?, number(3, 5)?, number(4, 200)?)
         }
-        _ => Err("expected lines, pairs, warm_up, penguins, cost or images".into()),
+        _ => Err("expected lines, penguins, cost or images".into()),
     }
 }
 
@@ -104,41 +100,6 @@ fn lines(gpu: &Gpu, seeds: usize) -> Result<()> {
                 );
             }
         }
-    }
-    Ok(())
-}
-
-fn pairs(gpu: &Gpu, seeds: usize) -> Result<()> {
-    for rule in [Rule::PseudoLikelihood, Rule::Reconstruction, Rule::FreeEnergyDifference, Rule::FreeEnergy] {
-        for seed in 0..seeds as u64 {
-            let data = data::bit_pairs(800, Key::new(seed))?;
-            let noised =
-                |(&label, key): (&u32, Key)| if key.bits() % 2 == 0 { (key.bits() / 2 % 2) as u32 } else { label };
-            let start: Vec<u32> =
-                truth(&data).iter().zip(Key::new(seed).child(1).split_forever()).map(noised).collect();
-            let framework = BoltzmannMachine::new(6).deviation(0.1).rule(rule);
-            let params = ClusterSpecific::params(2, framework).batch(50).epochs(260).hold(20).learning_rate(0.015);
-            let fitted = params.check()?.fit_from(gpu, &data, &start, Key::new(seed), &mut Session::default())?;
-            let (before, after) = (rand_index(&data, &start)?, rand_index(&data, fitted.labels())?);
-            println!("half-noised, {rule:?}, seed {seed}: rand index {before:.4} to {after:.4}");
-        }
-    }
-    Ok(())
-}
-
-fn warm_up(gpu: &Gpu, seeds: usize) -> Result<()> {
-    for seed in 0..seeds as u64 {
-        let data = data::bit_pairs(800, Key::new(seed))?;
-        let plain = k_means(gpu, &data, data.features(), Key::new(seed))?;
-        let framework = BoltzmannMachine::new(6).deviation(0.5);
-        let params = ClusterSpecific::params(2, framework).batch(50).epochs(30).learning_rate(0.03);
-        let method = params.warm_up(100, 1.0, 1.0).starts(6).check()?;
-        let began = Instant::now();
-        let (fitted, objectives) = method.fit_starts(gpu, &data, Key::new(seed))?;
-        let (index, seconds) = (rand_index(&data, fitted.labels())?, began.elapsed().as_secs_f64());
-        println!(
-            "warm-up, seed {seed}: rand index {index:.4}, k-means {plain:.4}, objectives {objectives:.3?}, {seconds:.1} s"
-        );
     }
     Ok(())
 }
