@@ -448,7 +448,7 @@ impl Configuration for Config {
         match self.framework {
             Framework::Autoencoder => self.method(self.k, self.autoencoder(self.latent)).map(drop),
             Framework::Vae => self.method(self.k, self.vae(self.latent)).map(drop),
-            Framework::Contrastive => self.method(self.k, self.contrastive(self.k, self.latent)).map(drop),
+            Framework::Contrastive => self.method(self.k, self.contrastive(self.latent)).map(drop),
             Framework::Rbm => self.method(self.k, self.rbm(self.latent)).map(drop),
         }
     }
@@ -458,6 +458,15 @@ impl Config {
     /// Whether labels are looked at for more than scores.
     pub fn uses_labels(&self) -> bool {
         self.positives == Some(Positives::Class) || self.label_start.is_some()
+    }
+
+    /// These settings for one representation of all rows: views take the place of other rows of its cluster, from which it would not learn.
+    pub fn of_one(&self) -> Self {
+        let positives = self.positives.map(|positives| match positives {
+            Positives::Cluster => Positives::View,
+            other => other,
+        });
+        Self { k: 1, positives, ..self.clone() }
     }
 
     /// So many clusters of a framework.
@@ -511,16 +520,15 @@ impl Config {
             .corruption(self.denoise.unwrap_or(0.0) as f32)
     }
 
-    /// The same of contrastive learning, in so many clusters: where other rows of a cluster are positives, one for all rows has views instead,
-    /// as it would not learn from them.
-    pub fn contrastive(&self, clusters: usize, latent: usize) -> Contrastive {
+    /// The same of contrastive learning.
+    pub fn contrastive(&self, latent: usize) -> Contrastive {
         let positives = match self.positives {
-            None | Some(Positives::Cluster) if clusters > 1 || self.k == 1 => models::Positives::Cluster,
-            Some(Positives::Class) => models::Positives::Class,
-            _ => models::Positives::View {
+            None | Some(Positives::Cluster) => models::Positives::Cluster,
+            Some(Positives::View) => models::Positives::View {
                 noise: self.noise.unwrap_or(0.1) as f32,
                 dropout: self.dropout.unwrap_or(0.0) as f32,
             },
+            Some(Positives::Class) => models::Positives::Class,
         };
         Contrastive::new(latent).hidden(self.hidden()).positives(positives).normalised(self.normalised.unwrap_or(true))
     }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use serde::Serialize;
 use softurn::cluster_specific::{
-    self as models, Autoencoder, BoltzmannMachine, Contrastive, Fitted, VariationalAutoencoder,
+    self as models, Autoencoder, BoltzmannMachine, Contrastive, Encoding, Fitted, VariationalAutoencoder,
 };
 use softurn::clustering::kmeans::KMeans;
 use softurn::clustering::selection::best_by;
@@ -210,10 +210,10 @@ impl Shown for BoltzmannMachine {
 pub fn represent(args: &RepresentArgs, stop: &AtomicBool) -> Result<Summary> {
     let config = Config::of_run(&args.settings, &args.run)?;
     match config.framework {
-        Framework::Autoencoder => run(args, stop, &config, |_, latent| config.autoencoder(latent)),
-        Framework::Vae => run(args, stop, &config, |_, latent| config.vae(latent)),
-        Framework::Contrastive => run(args, stop, &config, |clusters, latent| config.contrastive(clusters, latent)),
-        Framework::Rbm => run(args, stop, &config, |_, latent| config.rbm(latent)),
+        Framework::Autoencoder => run(args, stop, &config, Config::autoencoder),
+        Framework::Vae => run(args, stop, &config, Config::vae),
+        Framework::Contrastive => run(args, stop, &config, Config::contrastive),
+        Framework::Rbm => run(args, stop, &config, Config::rbm),
     }
 }
 
@@ -256,21 +256,22 @@ fn run<F: Shown>(
     args: &RepresentArgs,
     stop: &AtomicBool,
     config: &Config,
-    framework: impl Fn(usize, usize) -> F,
+    framework: impl Fn(&Config, usize) -> F,
 ) -> Result<Summary> {
     let (data, columns) = rows::load(config)?;
     let gpu = open(config.adapter.as_deref())?;
     let (k, latent, key) = (config.k, config.latent, Key::new(config.seed));
-    let method = config.method(k, framework(k, latent))?;
+    let method = config.method(k, framework(config, latent))?;
     method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     // What one representation for all rows would be: as wide as that of a cluster, and as wide as those of all together.
+    let single = config.of_one();
     let mut widths = vec![];
     if k > 1 {
         widths.push((latent, SINGLE));
         widths.extend(config.denoise.map(|_| (latent * k, WIDE)));
     }
     for &(latent, _) in &widths {
-        let method = config.method(1, framework(1, latent))?;
+        let method = single.method(1, framework(&single, latent))?;
         method.check_data(&gpu, &data).map_err(|error| of_layer(config, error))?;
     }
     let noisy = rows::with_noise(config, &gpu, &data, key.child(NOISE))?;
@@ -297,7 +298,7 @@ fn run<F: Shown>(
         dir.write(SCALING, &rows::written(&columns))?;
     }
     let mut restored = Vec::new();
-    let (mut model, made) = job.model(&fitted, epochs(&dir)?)?;
+    let (mut model, encoding, made) = job.model(&fitted, epochs(&dir)?)?;
     model.scores = scores(fitted.labels(), &data);
     restored.extend(made);
     let mut all = vec![model];
@@ -305,25 +306,25 @@ fn run<F: Shown>(
         all.push(job.clustered("k-means".into(), &data, key.child(KMEANS))?);
     }
     for (latent, child) in widths {
-        let (method, mut epochs) = (config.method(1, framework(1, latent))?, Vec::new());
+        let (method, mut epochs) = (single.method(1, framework(&single, latent))?, Vec::new());
         let fitted = best_by(config.starts, key.child(child), Fitted::objective, |key| {
             trainer.train_aside(data.rows(), &mut epochs, |session| method.fit_with(&gpu, &data, key, session))
         });
         let (fitted, _) = fitted.map_err(failure)?;
-        let (mut model, made) = job.model(&fitted, epochs)?;
-        let code = fitted.encode(&data).map_err(failure)?.code;
-        let code = rows::remade(&data, code, None)?;
+        let (mut model, encoding, made) = job.model(&fitted, epochs)?;
+        let code = rows::remade(&data, encoding.code, None)?;
         model.scores = job.clustered(String::new(), &code, key.child(child).child(KMEANS))?.scores;
         model.kmeans = true;
         restored.extend(made);
         all.push(model);
     }
     trainer.progress.end();
-    job.finish(&dir, &fitted, Found { starts, models: all, restored })
+    job.finish(&dir, &fitted, Found { encoding, starts, models: all, restored })
 }
 
 /// What was found besides the fitted model.
 struct Found {
+    encoding: Encoding,
     starts: Vec<Start>,
     models: Vec<Model>,
     /// Rows without noise, by model.
@@ -331,20 +332,24 @@ struct Found {
 }
 
 impl Job<'_> {
-    /// A fitted model in figures, without scores, and what it makes of noisy rows.
-    fn model<F: Shown>(&self, fitted: &Fitted<F>, mut epochs: Vec<f64>) -> Result<(Model, Option<Array2<f32>>)> {
+    /// A fitted model in figures, without scores, and what it makes of the rows and of noisy ones.
+    fn model<F: Shown>(
+        &self,
+        fitted: &Fitted<F>,
+        mut epochs: Vec<f64>,
+    ) -> Result<(Model, Encoding, Option<Array2<f32>>)> {
         let restored = match &self.noisy {
             Some(noisy) => F::restored(fitted, noisy).map_err(failure)?,
             None => None,
         };
-        let code = fitted.encode(self.data).map_err(failure)?.code;
+        let encoding = fitted.encode(self.data).map_err(failure)?;
         epochs.sort_by(f64::total_cmp);
         let heads = match fitted.centers().map_err(failure)?.nrows() {
             1 => "one".to_owned(),
             heads => format!("{heads} ×"),
         };
         let model = Model {
-            name: format!("{heads} {} of {}", name_of(self.config.framework), code.ncols()),
+            name: format!("{heads} {} of {}", name_of(self.config.framework), encoding.code.ncols()),
             kmeans: false,
             scores: Scores::default(),
             parameters: Some(fitted.parameter_count()),
@@ -352,7 +357,7 @@ impl Job<'_> {
             seconds: epochs.iter().sum(),
             epoch_seconds: epochs.get(epochs.len() / 2).copied(),
         };
-        Ok((model, restored))
+        Ok((model, encoding, restored))
     }
 
     /// k-means of values as they are.
@@ -368,8 +373,8 @@ impl Job<'_> {
     /// Writes tables and report.
     fn finish<F: Shown>(&self, dir: &RunDir, fitted: &Fitted<F>, found: Found) -> Result<Summary> {
         let Self { config, gpu, data, noisy } = self;
-        let Found { starts, models, restored } = found;
-        let (encoding, labels) = (fitted.encode(data).map_err(failure)?, fitted.labels());
+        let Found { encoding, starts, models, restored } = found;
+        let labels = fitted.labels();
         let losses = fitted.assignment_losses(data).map_err(failure)?;
         let own: Vec<f32> = labels.iter().enumerate().map(|(row, &head)| losses[[head as usize, row]]).collect();
         let names: Option<Vec<String>> =

@@ -150,10 +150,7 @@ impl<F: Framework> ClusterSpecific<F> {
         let losses = training.model.assignment_losses(&parameters, &training.blocks, Key::new(0))?;
         let labels = lowest(losses.view());
         let own = labels.iter().enumerate().map(|(row, &head)| f64::from(losses[[head as usize, row]]));
-        let objective = match training.objective(&parameters)? {
-            Some(objective) => objective,
-            None => own.sum::<f64>() / data.rows() as f64,
-        };
+        let objective = training.objective(&parameters)?.unwrap_or_else(|| own.sum::<f64>() / data.rows() as f64);
         Ok(Fitted { labels, objective, model: training.model, parameters })
     }
 }

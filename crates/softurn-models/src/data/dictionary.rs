@@ -104,7 +104,7 @@ fn distinct(n: usize, count: usize, key: Key) -> Vec<usize> {
 
 /// Above 0 and below 1.
 fn uniform(key: Key) -> f64 {
-    ((key.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    key.unit() + 0.5 / (1u64 << 53) as f64
 }
 
 fn normal(key: Key) -> f64 {
